@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from engine.errors import OutputError
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """Yields `NAME.part` beside `path` to write to, and renames it to `path` when the block ends without error.
+
+    Raises `OutputError` where the folder cannot be written or the disk is full; the part file is removed then.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"Could not write {path}: {reason}.", "Choose a folder you can write to, with free space."
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
