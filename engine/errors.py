@@ -13,7 +13,8 @@
     |-- MissingPackageError        MISSING_PACKAGE  an optional package is needed for what was asked
     `-- Cancelled                  CANCELLED        the user asked to stop
 
-The message says what was found and what was expected, the hint what to try. The code lets Blender offer the right button.
+The message says what was found and what was expected, the hint what to try.
+The code lets Blender offer the right button.
 """
 
 

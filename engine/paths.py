@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and where this user's caches live."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,3 +29,14 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """The folder for this user's caches of ours; `GAUSSMITH_CACHE` overrides it. It may not exist yet."""
+    if override := os.environ.get("GAUSSMITH_CACHE"):
+        return Path(override)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "gaussmith" / "cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches/gaussmith"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gaussmith"

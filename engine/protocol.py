@@ -14,7 +14,8 @@
        |  -> unload     {}                                      give memory back, stay alive
        |  -> shutdown   {}                                      or end of stdin: exit at once
 
-Big data goes by file path. `options` holds `MeshOptions` fields by name. Standard library only: Blender imports this file.
+Big data goes by file path. `options` holds `MeshOptions` fields by name.
+Standard library only: Blender imports this file.
 """
 
 import json

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How kernels are compiled: once per user and processor, kept in a folder the user can write to.
+
+Parallel kernels must be entered from one thread at a time: numba's workqueue layer (macOS) aborts the process otherwise.
+"""
+
+import os
+from functools import partial
+
+from engine.paths import cache_folder
+
+# The package may lie in a read-only folder, where numba would retry writing beside it (numba issue 8755).
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
+
+import numba  # noqa: E402
+
+FAST = {"contract", "reassoc", "arcp", "nsz", "afn"}
+"""Floating-point freedoms of our kernels; NaN and infinity keep their meaning."""
+
+kernel = partial(numba.njit, cache=True, fastmath=FAST, nogil=True)
+parallel_kernel = partial(numba.njit, cache=True, fastmath=FAST, nogil=True, parallel=True)
+prange = numba.prange
