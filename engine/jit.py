@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How kernels are compiled: once per user and processor, kept in a folder the user can write to.
 
-Parallel kernels must be entered from one thread at a time: numba's workqueue layer (macOS) aborts the process otherwise.
+Parallel kernels must be entered from one thread at a time: otherwise numba's workqueue layer (macOS) aborts.
 """
 
 import os
@@ -12,7 +12,7 @@ from engine.paths import cache_folder
 # The package may lie in a read-only folder, where numba would retry writing beside it (numba issue 8755).
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
 
-import numba  # noqa: E402
+import numba
 
 FAST = {"contract", "reassoc", "arcp", "nsz", "afn"}
 """Floating-point freedoms of our kernels; NaN and infinity keep their meaning."""
