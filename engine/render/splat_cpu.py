@@ -1,0 +1,361 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Splat rasteriser on the CPU: colour, alpha and depth of Gaussians, forward and backward.
+
+Equal to `engine.render.splat_reference` up to float32. The picture is cut in tiles of 16 x 16 pixels (Kerbl et al.
+2023, section 6); per tile the Gaussians are composited nearest first, row by row, 16 pixels at a time: LLVM turns the
+inner loops into vector code, for which they use a polynomial instead of `exp` and no branches.
+
+The backward pass walks the tiles in the same order and recomputes the transmittance as the forward pass did, so
+nothing per pixel and Gaussian is stored. With g the gradient of a pixel's colour, g_z of its expected depth and g_A of
+its alpha
+
+    L = sum_i T_i alpha_i u_i + T_end u_end,      u_i = g . c_i + g_z z_i,   u_end = g . background - g_A
+    dL/dalpha_i = T_i u_i - S_i / (1 - alpha_i),  S_i = what the sum still has to come behind i
+
+Each (tile, Gaussian) pair writes its sums to a place of its own and `project_backward` adds them in a fixed order: one
+result for any number of threads.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.fields.gaussians import Gaussians
+from engine.jit import kernel, parallel_kernel, prange
+from engine.render.splat_projection import (
+    BLUE,
+    DEPTH,
+    GREEN,
+    OPACITY,
+    RADIUS_Y,
+    RECORD,
+    RED,
+    SLOPE,
+    X_REST,
+    Y_REST,
+    H,
+    Q,
+    X,
+    Y,
+    project,
+    project_backward,
+)
+from engine.render.splat_tiles import BLOCK, TILE, count_pairs, list_pairs, place_pairs, sort_by_depth
+
+Array = np.ndarray
+
+MOMENTS = 10
+"""Sums per (tile, Gaussian) pair over the pixels: v, v dx, v dy, v dx^2, v dx dy, v dy^2 with v = dL/dsigma, then
+dL/dcolour (3) and dL/dz."""
+
+_PIXELS = TILE * TILE
+_F = np.float32
+_LANES = np.arange(TILE, dtype=np.float32)
+_MIN_ALPHA = _F(1 / 255)
+_MAX_ALPHA = _F(0.999)
+_MIN_TRANSMITTANCE = _F(1e-4)
+_MAX_SIGMA = _F(6.0)  # exp(-6) < 1/255: farther out alpha counts as 0 whatever the opacity
+_CHECK_EVERY = 8  # Gaussians between two looks at whether the whole tile is opaque
+
+# exp(-u) on [0, 3/4] by a polynomial of degree 5 through Chebyshev nodes: 1.2e-7 relative.
+_EXP = np.polynomial.Chebyshev.interpolate(lambda u: np.exp(-u), 5, [0, 0.75])
+_E0, _E1, _E2, _E3, _E4, _E5 = (_F(c) for c in _EXP.convert(kind=np.polynomial.Polynomial).coef)
+_ZERO, _HALF, _ONE, _EIGHTH, _LAST = _F(0), _F(0.5), _F(1), _F(0.125), _F(TILE - 1)
+
+
+@dataclass(frozen=True)
+class SplatImage:
+    """One view of a set of Gaussians."""
+
+    colors: Array  # [H, W, 3] over the background
+    alphas: Array  # [H, W]
+    depths: Array  # [H, W] median depth: camera z where transmittance falls to 1/2, 0 where alpha < 1/2
+    expected_depths: Array  # [H, W] sum of weight times camera z; divide by alpha for a mean
+
+
+@dataclass(frozen=True)
+class SplatViews:
+    """C views of one set of N Gaussians, and what `backward` needs of them (I pairs of a tile and a Gaussian)."""
+
+    colors: Array  # [C, H, W, 3] over the background
+    alphas: Array  # [C, H, W]
+    depths: Array  # [C, H, W] median depth
+    expected_depths: Array  # [C, H, W]
+    means: Array  # [N, 3]
+    quats: Array  # [N, 4]
+    scales: Array  # [N, 3]
+    viewmats: Array  # [C, 4, 4] float64
+    Ks: Array  # [C, 3, 3] float64
+    backgrounds: Array  # [C, 3]
+    records: Array  # [C, N, RECORD] float32
+    camera_depths: Array  # [C, N] camera z, infinity where culled
+    tile_starts: Array  # [C * tiles + 1]
+    pairs: Array  # [I] Gaussian of each pair, tile by tile, nearest first
+    slots: Array  # [I] the pairs of each Gaussian
+    slot_starts: Array  # [C, N, 2]
+
+
+def render(
+    gaussians: Gaussians,
+    viewmat: Array,  # [4, 4] world to camera, OpenCV axes
+    K: Array,  # [3, 3] pixels
+    width: int,
+    height: int,
+    background: tuple[float, float, float] | Array = (0.0, 0.0, 0.0),
+) -> SplatImage:
+    """One view of `gaussians` over a plain `background`. Width and height of at least 1; depths in object units."""
+    views = forward(
+        gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.colors,
+        np.asarray(viewmat, np.float64)[None], np.asarray(K, np.float64)[None], width, height,
+        np.asarray(background, np.float32)[None], for_backward=False,
+    )  # fmt: skip
+    return SplatImage(views.colors[0], views.alphas[0], views.depths[0], views.expected_depths[0])
+
+
+def forward(
+    means: Array,  # [N, 3]
+    quats: Array,  # [N, 4] wxyz, any non-zero length
+    scales: Array,  # [N, 3] standard deviations
+    opacities: Array,  # [N] in [0, 1]
+    colors: Array,  # [N, 3]
+    viewmats: Array,  # [C, 4, 4] float64
+    Ks: Array,  # [C, 3, 3] float64
+    width: int,
+    height: int,
+    backgrounds: Array,  # [C, 3]
+    for_backward: bool = True,
+) -> SplatViews:
+    """C views. Unchecked arrays, C-contiguous and float32 where not said otherwise; call from one thread at a time."""
+    C, N = len(viewmats), len(means)
+    tiles_x, tiles_y = -(-width // TILE), -(-height // TILE)
+    blocks = -(-N // BLOCK)
+    records = np.empty((C, N, RECORD), np.float32)
+    camera_depths = np.empty((C, N), np.float32)
+    project(means, quats, scales, opacities, colors, viewmats, Ks, width, height, records, camera_depths)
+    order, visible = np.empty((C, N), np.int32), np.empty(C, np.int64)
+    sort_by_depth(camera_depths.view(np.uint32), order, visible)
+    counts = np.empty((C, blocks, tiles_x * tiles_y), np.int64)
+    count_pairs(records, order, visible, tiles_x, tiles_y, counts)
+    tile_starts, block_starts = np.empty(C * tiles_x * tiles_y + 1, np.int64), np.empty((C, blocks), np.int64)
+    total = place_pairs(counts, tile_starts, block_starts)
+    pairs, slots = np.empty(total, np.int32), np.empty(total if for_backward else 0, np.int32)
+    slot_starts = np.empty((C, N, 2) if for_backward else (0, 0, 2), np.int64)
+    list_pairs(records, order, visible, tiles_x, tiles_y, counts, block_starts, pairs, slots, slot_starts)
+
+    out_colors, alphas = np.empty((C, height, width, 3), np.float32), np.empty((C, height, width), np.float32)
+    depths, expected_depths = np.empty_like(alphas), np.empty_like(alphas)
+    composite(records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, out_colors, alphas, depths, expected_depths)
+    return SplatViews(
+        out_colors, alphas, depths, expected_depths, means, quats, scales, viewmats, Ks, backgrounds,
+        records, camera_depths, tile_starts, pairs, slots, slot_starts,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SplatGradients:
+    means: Array  # [N, 3]
+    quats: Array  # [N, 4]
+    scales: Array  # [N, 3]
+    opacities: Array  # [N]
+    colors: Array  # [N, 3]
+
+
+def backward(views: SplatViews, grad_colors: Array, grad_alphas: Array, grad_expected_depths: Array) -> SplatGradients:
+    """Gradients of the inputs from those of colors [C, H, W, 3], alphas and expected depths [C, H, W], float32.
+
+    `views` must come from `forward` with `for_backward=True`. Median depths have no gradient. Nothing flows where
+    alpha is clamped at its maximum.
+    """
+    height, width = views.alphas.shape[1:]
+    N = len(views.means)
+    moments = np.empty((len(views.pairs), MOMENTS), np.float32)
+    composite_backward(
+        views.records, views.pairs, views.tile_starts, -(-width // TILE), -(-height // TILE),
+        views.colors, views.alphas, views.expected_depths, views.backgrounds,
+        grad_colors, grad_alphas, grad_expected_depths, moments,
+    )  # fmt: skip
+    gradients = SplatGradients(
+        np.empty((N, 3), np.float32), np.empty((N, 4), np.float32), np.empty((N, 3), np.float32),
+        np.empty(N, np.float32), np.empty((N, 3), np.float32),
+    )  # fmt: skip
+    project_backward(
+        views.means, views.quats, views.scales, views.viewmats, views.Ks, width, height, views.records,
+        views.camera_depths, moments, views.slots, views.slot_starts,
+        gradients.means, gradients.quats, gradients.scales, gradients.opacities, gradients.colors,
+    )  # fmt: skip
+    return gradients
+
+
+@kernel(error_model="numpy")
+def _exp_of_minus(sigma):
+    """exp(-sigma) for sigma in [0, _MAX_SIGMA], as the eighth power of exp(-sigma / 8)."""
+    u = sigma * _EIGHTH
+    e = _E0 + u * (_E1 + u * (_E2 + u * (_E3 + u * (_E4 + u * _E5))))
+    e *= e
+    e *= e
+    return e * e
+
+
+@kernel(error_model="numpy")
+def _rows(oy, radius):
+    """First row of the tile and the one after the last that the ellipse reaches; oy: row 0 minus its centre."""
+    first = max(np.ceil(-oy - radius), _ZERO)
+    last = min(np.floor(radius - oy), _LAST)
+    return int(first), int(last) + 1
+
+
+@kernel(error_model="numpy")
+def _opaque(T):
+    highest = _ZERO
+    for p in range(_PIXELS):
+        highest = max(highest, T[p])
+    return highest < _MIN_TRANSMITTANCE
+
+
+@parallel_kernel(error_model="numpy")
+def composite(records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, colors, alphas, depths, expected_depths):
+    """Front-to-back compositing of every tile of every view into the last four arrays."""
+    C, height, width = alphas.shape
+    tiles = tiles_x * tiles_y
+    for index in prange(C * tiles):
+        c = index // tiles
+        tile = index - c * tiles
+        y0 = (tile // tiles_x) * TILE
+        x0 = (tile % tiles_x) * TILE
+        T = np.zeros(_PIXELS, np.float32)  # pixels outside the picture keep 0 and never hold the tile back
+        for row in range(min(TILE, height - y0)):
+            T[row * TILE : row * TILE + min(TILE, width - x0)] = _ONE
+        R, G, B = np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32)
+        Z, M = np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32)
+
+        for k in range(tile_starts[index], tile_starts[index + 1]):
+            if k % _CHECK_EVERY == 0 and _opaque(T):
+                break
+            record = records[c, pairs[k]]
+            ox = (_F(x0) - record[X]) + (_HALF - record[X_REST])
+            oy = (_F(y0) - record[Y]) + (_HALF - record[Y_REST])
+            h, slope, q, opacity = record[H], record[SLOPE], record[Q], record[OPACITY]
+            red, green, blue, depth = record[RED], record[GREEN], record[BLUE], record[DEPTH]
+            first, end = _rows(oy, record[RADIUS_Y])
+            for row in range(first, end):
+                dy = oy + _F(row)
+                base = q * dy * dy
+                start = ox + slope * dy
+                at = row * TILE
+                for lane in range(TILE):
+                    d = start + _LANES[lane]
+                    e = _exp_of_minus(min(base + h * d * d, _MAX_SIGMA))
+                    alpha = min(opacity * e, _MAX_ALPHA)
+                    t = T[at + lane]
+                    weight = alpha * t if alpha >= _MIN_ALPHA and t >= _MIN_TRANSMITTANCE else _ZERO
+                    after = t - weight
+                    R[at + lane] += weight * red
+                    G[at + lane] += weight * green
+                    B[at + lane] += weight * blue
+                    Z[at + lane] += weight * depth
+                    M[at + lane] = depth if t > _HALF and after <= _HALF else M[at + lane]
+                    T[at + lane] = after
+
+        red, green, blue = backgrounds[c, 0], backgrounds[c, 1], backgrounds[c, 2]
+        for row in range(min(TILE, height - y0)):
+            for column in range(min(TILE, width - x0)):
+                p = row * TILE + column
+                y, x = y0 + row, x0 + column
+                colors[c, y, x, 0] = R[p] + T[p] * red
+                colors[c, y, x, 1] = G[p] + T[p] * green
+                colors[c, y, x, 2] = B[p] + T[p] * blue
+                alphas[c, y, x] = _ONE - T[p]
+                expected_depths[c, y, x] = Z[p]
+                depths[c, y, x] = M[p]
+
+
+@parallel_kernel(error_model="numpy")
+def composite_backward(
+    records, pairs, tile_starts, tiles_x, tiles_y, colors, alphas, expected_depths, backgrounds,
+    grad_colors, grad_alphas, grad_expected_depths, moments,
+):  # fmt: skip
+    """Fills moments [I, MOMENTS] from the gradients of the picture; see the top of the file."""
+    C, height, width = alphas.shape
+    tiles = tiles_x * tiles_y
+    for index in prange(C * tiles):
+        c = index // tiles
+        tile = index - c * tiles
+        y0 = (tile // tiles_x) * TILE
+        x0 = (tile % tiles_x) * TILE
+        T, S = np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32)
+        gR, gG, gB = np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32)
+        gZ = np.zeros(_PIXELS, np.float32)
+        for row in range(min(TILE, height - y0)):
+            for column in range(min(TILE, width - x0)):
+                p = row * TILE + column
+                y, x = y0 + row, x0 + column
+                T[p] = _ONE
+                gR[p], gG[p], gB[p] = grad_colors[c, y, x, 0], grad_colors[c, y, x, 1], grad_colors[c, y, x, 2]
+                gZ[p] = grad_expected_depths[c, y, x]
+                S[p] = (
+                    gR[p] * colors[c, y, x, 0]
+                    + gG[p] * colors[c, y, x, 1]
+                    + gB[p] * colors[c, y, x, 2]
+                    + gZ[p] * expected_depths[c, y, x]
+                    - grad_alphas[c, y, x] * (_ONE - alphas[c, y, x])
+                )
+        v0, v1, v2 = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+        wR, wG, wB = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+        wZ = np.empty(TILE, np.float32)
+
+        end_pair = tile_starts[index + 1]
+        for k in range(tile_starts[index], end_pair):
+            if k % _CHECK_EVERY == 0 and _opaque(T):
+                moments[k:end_pair] = _ZERO
+                break
+            record = records[c, pairs[k]]
+            ox = (_F(x0) - record[X]) + (_HALF - record[X_REST])
+            oy = (_F(y0) - record[Y]) + (_HALF - record[Y_REST])
+            h, slope, q, opacity = record[H], record[SLOPE], record[Q], record[OPACITY]
+            red, green, blue, depth = record[RED], record[GREEN], record[BLUE], record[DEPTH]
+            for lane in range(TILE):  # v0, v1, v2: sums over rows of v, v dy, v dy^2
+                v0[lane] = v1[lane] = v2[lane] = wR[lane] = wG[lane] = wB[lane] = wZ[lane] = _ZERO
+            first, end = _rows(oy, record[RADIUS_Y])
+            for row in range(first, end):
+                dy = oy + _F(row)
+                base = q * dy * dy
+                start = ox + slope * dy
+                at = row * TILE
+                for lane in range(TILE):
+                    d = start + _LANES[lane]
+                    e = _exp_of_minus(min(base + h * d * d, _MAX_SIGMA))
+                    free = opacity * e
+                    alpha = min(free, _MAX_ALPHA)
+                    t = T[at + lane]
+                    alpha = alpha if alpha >= _MIN_ALPHA and t >= _MIN_TRANSMITTANCE else _ZERO
+                    weight = alpha * t
+                    r, g, b, z = gR[at + lane], gG[at + lane], gB[at + lane], gZ[at + lane]
+                    gain = weight * (r * red + g * green + b * blue + z * depth)
+                    rest = S[at + lane] - gain
+                    v = rest * (alpha / (_ONE - alpha)) - gain
+                    v = v if free <= _MAX_ALPHA else _ZERO
+                    v0[lane] += v
+                    v1[lane] += v * dy
+                    v2[lane] += v * dy * dy
+                    wR[lane] += weight * r
+                    wG[lane] += weight * g
+                    wB[lane] += weight * b
+                    wZ[lane] += weight * z
+                    S[at + lane] = rest
+                    T[at + lane] = t - weight
+            m0 = mx = my = mxx = mxy = myy = sR = sG = sB = sZ = _ZERO
+            for lane in range(TILE):
+                dx = ox + _LANES[lane]
+                m0 += v0[lane]
+                mx += v0[lane] * dx
+                my += v1[lane]
+                mxx += v0[lane] * dx * dx
+                mxy += v1[lane] * dx
+                myy += v2[lane]
+                sR += wR[lane]
+                sG += wG[lane]
+                sB += wB[lane]
+                sZ += wZ[lane]
+            moment = moments[k]
+            moment[0], moment[1], moment[2], moment[3], moment[4] = m0, mx, my, mxx, mxy
+            moment[5], moment[6], moment[7], moment[8], moment[9] = myy, sR, sG, sB, sZ
