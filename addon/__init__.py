@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Gaussmith inside Blender: a picture becomes a textured mesh at the 3D cursor.
+
+Nothing here is heavy: the work happens in a child process (`engine/`), and this package speaks to it over a pipe.
+`environment`, `client`, `jobs` and `glb` need no Blender; everything else is imported when Blender calls `register`.
+"""
+
+from pathlib import Path
+
+# In the installed extension `engine/` lies in this folder; in a checkout it lies beside it.
+if not (Path(__file__).parent / "engine").is_dir():
+    __path__.append(str(Path(__file__).parent.parent))
+
+
+def register() -> None:
+    """Makes classes, then properties, then the session known to Blender. An error undoes what was done."""
+    from . import operators, panels, properties, session
+
+    done = []
+    try:
+        for part in (properties, operators, panels, session):
+            part.register()
+            done.append(part)
+    except Exception:
+        for part in reversed(done):
+            part.unregister()
+        raise
+
+
+def unregister() -> None:
+    """Ends the engine and takes everything back, in the reverse order."""
+    from . import operators, panels, properties, session
+
+    for part in (session, panels, operators, properties):
+        part.unregister()

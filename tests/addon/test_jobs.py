@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Jobs: one after another, each ends in exactly one way, and the next works whatever happened to the last."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from addon import client
+from addon.client import EngineProcess
+from addon.environment import EngineError
+from addon.jobs import JobQueue, State
+from addon.wire import protocol
+
+from .conftest import alive
+
+
+def submit(jobs: JobQueue, tmp_path: Path, name: str = "cat"):
+    return jobs.submit(protocol.Generate("", f"/pictures/{name}.png", str(tmp_path / f"{name}.glb")), name)
+
+
+def pump_until(jobs: JobQueue, condition, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        jobs.pump()
+        time.sleep(0.005)
+
+
+def assert_next_job_works(jobs: JobQueue, tmp_path: Path) -> None:
+    job = submit(jobs, tmp_path, "next")
+    assert jobs.wait(job, 10) is State.READY, job.error
+
+
+def test_a_job_passes_through_its_states_and_reports_progress(jobs, tmp_path):
+    job = submit(jobs, tmp_path)
+    assert job.state is State.QUEUED
+    seen = []
+    jobs.wait(job, 10, on_change=lambda job: seen.append((job.state, job.fraction)))
+    states = list(dict.fromkeys(state for state, _ in seen))
+    assert states == [State.STARTING, State.RUNNING, State.READY]
+    fractions = [fraction for _, fraction in seen]
+    assert fractions == sorted(fractions)
+    assert job.stage == "export"
+    assert job.seconds > 0
+    assert Path(job.result.files["mesh"]).is_file()
+    jobs.done(job)
+    assert job.state is State.DONE
+
+
+def test_jobs_run_one_after_another_in_one_engine(jobs, engines, tmp_path):
+    first, second, third = (submit(jobs, tmp_path, name) for name in ("a", "b", "c"))
+    jobs.pump()
+    assert (first.state, second.state) == (State.STARTING, State.QUEUED)
+    assert jobs.waiting == [second, third]
+    jobs.wait(third, 10)
+    assert [job.state for job in jobs.jobs] == [State.READY] * 3
+    assert len(engines.all) == 1
+
+
+def test_warnings_are_kept_with_the_job(jobs, tmp_path):
+    job = submit(jobs, tmp_path, "notice")
+    jobs.wait(job, 10)
+    assert job.state is State.READY
+    assert "background" in job.notices[0]
+
+
+def test_an_error_of_the_engine_fails_the_job_and_keeps_the_engine(jobs, engines, tmp_path):
+    job = submit(jobs, tmp_path, "fail")
+    assert jobs.wait(job, 10) is State.FAILED
+    assert (job.error.code, job.error.hint) == ("BAD_PICTURE", "Choose a PNG or JPEG.")
+    assert_next_job_works(jobs, tmp_path)
+    assert len(engines.all) == 1
+
+
+def test_a_crash_fails_the_job_with_the_tail_of_the_log(jobs, engines, tmp_path):
+    job = submit(jobs, tmp_path, "crash")
+    waiting = submit(jobs, tmp_path, "behind")
+    assert jobs.wait(job, 10) is State.FAILED
+    assert job.error.code == "ENGINE_DIED"
+    assert "exit code 17" in job.error.message
+    assert "the fake engine crashes now" in job.error.detail
+    assert jobs.wait(waiting, 10) is State.READY
+    assert len(engines.all) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["", "picture", "generate", "surface", "export"])
+def test_the_engine_can_be_killed_at_any_moment(jobs, engines, tmp_path, stage):
+    job = submit(jobs, tmp_path, "slow" if stage else "cat")
+    pump_until(jobs, lambda: job.stage == stage and jobs.engine is not None)
+    os.kill(engines.all[-1].pid, signal.SIGKILL)
+    assert jobs.wait(job, 10) is State.FAILED
+    assert "SIGKILL" in job.error.message
+    assert not (tmp_path / "slow.glb").exists()
+    assert_next_job_works(jobs, tmp_path)
+
+
+def test_an_idle_engine_that_was_killed_costs_no_job(jobs, engines, tmp_path):
+    jobs.wait(submit(jobs, tmp_path), 10)
+    os.kill(engines.all[0].pid, signal.SIGKILL)
+    time.sleep(0.2)
+    assert_next_job_works(jobs, tmp_path)
+
+
+def test_a_line_that_is_no_message_fails_the_job_saying_what_was_found(jobs, tmp_path):
+    job = submit(jobs, tmp_path, "garbage")
+    assert jobs.wait(job, 10) is State.FAILED
+    assert "Segmentation fault" in job.error.message
+    assert_next_job_works(jobs, tmp_path)
+
+
+def test_another_protocol_fails_the_job_with_a_sentence(jobs, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAUSSMITH_FAKE", "protocol")
+    job = submit(jobs, tmp_path)
+    assert jobs.wait(job, 10) is State.FAILED
+    assert "protocol 99" in job.error.message
+    monkeypatch.delenv("GAUSSMITH_FAKE")
+    assert_next_job_works(jobs, tmp_path)
+
+
+def test_an_engine_that_cannot_start_fails_the_job_with_what_to_do(tmp_path):
+    def no_engine() -> EngineProcess:
+        raise EngineError("The engine's Python was not found.", "Choose it in the preferences.")
+
+    jobs = JobQueue(no_engine)
+    job = submit(jobs, tmp_path)
+    assert jobs.wait(job, 5) is State.FAILED
+    assert (job.error.code, job.error.hint) == ("NO_ENGINE", "Choose it in the preferences.")
+
+
+def test_cancel_of_a_running_job_ends_it_and_keeps_the_engine(jobs, engines, tmp_path):
+    job = submit(jobs, tmp_path, "slow")
+    pump_until(jobs, lambda: job.stage == "picture")
+    jobs.cancel(job)
+    assert job.cancelling
+    begin = time.monotonic()
+    assert jobs.wait(job, 10) is State.CANCELLED
+    assert time.monotonic() - begin < 1
+    assert_next_job_works(jobs, tmp_path)
+    assert len(engines.all) == 1
+
+
+@pytest.mark.slow
+def test_cancel_of_a_hanging_job_ends_the_engine_after_a_grace(jobs, engines, tmp_path, monkeypatch):
+    monkeypatch.setattr(client, "CANCEL_GRACE_SECONDS", 0.5)
+    job = submit(jobs, tmp_path, "hang")
+    pump_until(jobs, lambda: job.stage == "picture")
+    jobs.cancel(job)
+    assert jobs.wait(job, 10) is State.CANCELLED
+    assert not alive(engines.all[0].pid)
+    assert_next_job_works(jobs, tmp_path)
+
+
+def test_cancel_of_a_waiting_or_starting_job_is_immediate(jobs, tmp_path):
+    first, second, third = (submit(jobs, tmp_path, name) for name in ("a", "b", "c"))
+    jobs.pump()
+    jobs.cancel(first)
+    jobs.cancel(second)
+    assert (first.state, second.state) == (State.CANCELLED, State.CANCELLED)
+    assert jobs.wait(third, 10) is State.READY
+    assert not (tmp_path / "a.glb").exists()
+
+
+@pytest.mark.slow
+def test_a_job_that_takes_too_long_fails_and_the_next_works(jobs, tmp_path):
+    job = submit(jobs, tmp_path, "hang")
+    assert jobs.wait(job, 1) is State.FAILED
+    assert job.error.code == "TIMEOUT"
+    assert_next_job_works(jobs, tmp_path)
+
+
+def test_stop_leaves_no_engine_and_no_active_job(jobs, engines, tmp_path):
+    job, behind = submit(jobs, tmp_path, "slow"), submit(jobs, tmp_path, "b")
+    pump_until(jobs, lambda: job.stage == "picture")
+    jobs.stop()
+    assert (job.state, behind.state) == (State.CANCELLED, State.CANCELLED)
+    assert not alive(engines.all[0].pid)
+    assert_next_job_works(jobs, tmp_path)
+
+
+def test_finished_jobs_can_be_forgotten_and_active_ones_cannot(jobs, tmp_path):
+    job = submit(jobs, tmp_path)
+    jobs.forget(job)
+    assert jobs.find(job.id) is job
+    jobs.wait(job, 10)
+    jobs.forget(job)
+    assert jobs.find(job.id) is None
