@@ -48,13 +48,13 @@ MOMENTS = 10
 """Sums per (tile, Gaussian) pair over the pixels: v, v dx, v dy, v dx^2, v dx dy, v dy^2 with v = dL/dsigma, then
 dL/dcolour (3) and dL/dz."""
 
-_PIXELS = TILE * TILE
-_F = np.float32
-_LANES = np.arange(TILE, dtype=np.float32)
+_F, _I = np.float32, np.int32
 _MIN_ALPHA = _F(1 / 255)
 _MAX_ALPHA = _F(0.999)
 _MIN_TRANSMITTANCE = _F(1e-4)
 _MAX_SIGMA = _F(6.0)  # exp(-6) < 1/255: farther out alpha counts as 0 whatever the opacity
+_PIXELS = TILE * TILE
+_CHANNELS = 6  # floats kept per pixel while a tile is composited
 _CHECK_EVERY = 8  # Gaussians between two looks at whether the whole tile is opaque
 
 # exp(-u) on [0, 3/4] by a polynomial of degree 5 through Chebyshev nodes: 1.2e-7 relative.
@@ -90,6 +90,7 @@ class SplatViews:
     records: Array  # [C, N, RECORD] float32
     camera_depths: Array  # [C, N] camera z, infinity where culled
     tile_starts: Array  # [C * tiles + 1]
+    tile_ends: Array  # [C * tiles] where compositing stopped, at most the next tile's start
     pairs: Array  # [I] Gaussian of each pair, tile by tile, nearest first
     slots: Array  # [I] the pairs of each Gaussian
     slot_starts: Array  # [C, N, 2]
@@ -144,10 +145,14 @@ def forward(
 
     out_colors, alphas = np.empty((C, height, width, 3), np.float32), np.empty((C, height, width), np.float32)
     depths, expected_depths = np.empty_like(alphas), np.empty_like(alphas)
-    composite(records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, out_colors, alphas, depths, expected_depths)
+    tile_ends = np.empty(C * tiles_x * tiles_y, np.int64)
+    composite(
+        records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, tile_ends, out_colors, alphas, depths,
+        expected_depths,
+    )  # fmt: skip
     return SplatViews(
         out_colors, alphas, depths, expected_depths, means, quats, scales, viewmats, Ks, backgrounds,
-        records, camera_depths, tile_starts, pairs, slots, slot_starts,
+        records, camera_depths, tile_starts, tile_ends, pairs, slots, slot_starts,
     )  # fmt: skip
 
 
@@ -170,7 +175,7 @@ def backward(views: SplatViews, grad_colors: Array, grad_alphas: Array, grad_exp
     N = len(views.means)
     moments = np.empty((len(views.pairs), MOMENTS), np.float32)
     composite_backward(
-        views.records, views.pairs, views.tile_starts, -(-width // TILE), -(-height // TILE),
+        views.records, views.pairs, views.tile_starts, views.tile_ends, -(-width // TILE), -(-height // TILE),
         views.colors, views.alphas, views.expected_depths, views.backgrounds,
         grad_colors, grad_alphas, grad_expected_depths, moments,
     )  # fmt: skip
@@ -199,22 +204,28 @@ def _exp_of_minus(sigma):
 @kernel(error_model="numpy")
 def _rows(oy, radius):
     """First row of the tile and the one after the last that the ellipse reaches; oy: row 0 minus its centre."""
-    first = max(np.ceil(-oy - radius), _ZERO)
-    last = min(np.floor(radius - oy), _LAST)
-    return int(first), int(last) + 1
+    first = int(max(np.ceil(-oy - radius), _ZERO))
+    last = int(min(np.floor(radius - oy), _LAST))
+    return max(first, 0), last + 1
 
 
 @kernel(error_model="numpy")
-def _opaque(T):
-    highest = _ZERO
+def _opaque(transmittances):
+    """Whether no pixel of the tile lets light through."""
+    clear = _I(0)
     for p in range(_PIXELS):
-        highest = max(highest, T[p])
-    return highest < _MIN_TRANSMITTANCE
+        clear += _I(transmittances[p] >= _MIN_TRANSMITTANCE)
+    return clear == 0
 
 
 @parallel_kernel(error_model="numpy")
-def composite(records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, colors, alphas, depths, expected_depths):
-    """Front-to-back compositing of every tile of every view into the last four arrays."""
+def composite(
+    records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, tile_ends, colors, alphas, depths, expected_depths
+):
+    """Front-to-back compositing of every tile of every view into the last four arrays.
+
+    Fills tile_ends [C * tiles] with the pair before which each tile was opaque and compositing stopped.
+    """
     C, height, width = alphas.shape
     tiles = tiles_x * tiles_y
     for index in prange(C * tiles):
@@ -222,14 +233,17 @@ def composite(records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, colors
         tile = index - c * tiles
         y0 = (tile // tiles_x) * TILE
         x0 = (tile % tiles_x) * TILE
-        T = np.zeros(_PIXELS, np.float32)  # pixels outside the picture keep 0 and never hold the tile back
+        # Of each pixel: transmittance, red, green, blue, expected depth, median depth, in one array so that LLVM sees
+        # that they don't overlap. Pixels
+        # outside the picture keep transmittance 0 and never hold the tile back.
+        state = np.zeros(_CHANNELS * _PIXELS, np.float32)
         for row in range(min(TILE, height - y0)):
-            T[row * TILE : row * TILE + min(TILE, width - x0)] = _ONE
-        R, G, B = np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32)
-        Z, M = np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32)
+            state[row * TILE : row * TILE + min(TILE, width - x0)] = _ONE
 
+        tile_ends[index] = tile_starts[index + 1]
         for k in range(tile_starts[index], tile_starts[index + 1]):
-            if k % _CHECK_EVERY == 0 and _opaque(T):
+            if k % _CHECK_EVERY == 0 and _opaque(state[:_PIXELS]):
+                tile_ends[index] = k
                 break
             record = records[c, pairs[k]]
             ox = (_F(x0) - record[X]) + (_HALF - record[X_REST])
@@ -241,37 +255,39 @@ def composite(records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, colors
                 dy = oy + _F(row)
                 base = q * dy * dy
                 start = ox + slope * dy
-                at = row * TILE
+                row16 = state[row * TILE : row * TILE + (_CHANNELS - 1) * _PIXELS + TILE]
                 for lane in range(TILE):
-                    d = start + _LANES[lane]
+                    d = start + _F(_I(lane))
                     e = _exp_of_minus(min(base + h * d * d, _MAX_SIGMA))
                     alpha = min(opacity * e, _MAX_ALPHA)
-                    t = T[at + lane]
-                    weight = alpha * t if alpha >= _MIN_ALPHA and t >= _MIN_TRANSMITTANCE else _ZERO
+                    t = row16[lane]
+                    weight = alpha * t if (alpha >= _MIN_ALPHA) & (t >= _MIN_TRANSMITTANCE) else _ZERO
                     after = t - weight
-                    R[at + lane] += weight * red
-                    G[at + lane] += weight * green
-                    B[at + lane] += weight * blue
-                    Z[at + lane] += weight * depth
-                    M[at + lane] = depth if t > _HALF and after <= _HALF else M[at + lane]
-                    T[at + lane] = after
+                    median = row16[5 * _PIXELS + lane]
+                    row16[lane] = after
+                    row16[_PIXELS + lane] += weight * red
+                    row16[2 * _PIXELS + lane] += weight * green
+                    row16[3 * _PIXELS + lane] += weight * blue
+                    row16[4 * _PIXELS + lane] += weight * depth
+                    row16[5 * _PIXELS + lane] = depth if (t > _HALF) & (after <= _HALF) else median
 
         red, green, blue = backgrounds[c, 0], backgrounds[c, 1], backgrounds[c, 2]
         for row in range(min(TILE, height - y0)):
             for column in range(min(TILE, width - x0)):
                 p = row * TILE + column
                 y, x = y0 + row, x0 + column
-                colors[c, y, x, 0] = R[p] + T[p] * red
-                colors[c, y, x, 1] = G[p] + T[p] * green
-                colors[c, y, x, 2] = B[p] + T[p] * blue
-                alphas[c, y, x] = _ONE - T[p]
-                expected_depths[c, y, x] = Z[p]
-                depths[c, y, x] = M[p]
+                t = state[p]
+                colors[c, y, x, 0] = state[p + _PIXELS] + t * red
+                colors[c, y, x, 1] = state[p + 2 * _PIXELS] + t * green
+                colors[c, y, x, 2] = state[p + 3 * _PIXELS] + t * blue
+                alphas[c, y, x] = _ONE - t
+                expected_depths[c, y, x] = state[p + 4 * _PIXELS]
+                depths[c, y, x] = state[p + 5 * _PIXELS]
 
 
 @parallel_kernel(error_model="numpy")
 def composite_backward(
-    records, pairs, tile_starts, tiles_x, tiles_y, colors, alphas, expected_depths, backgrounds,
+    records, pairs, tile_starts, tile_ends, tiles_x, tiles_y, colors, alphas, expected_depths, backgrounds,
     grad_colors, grad_alphas, grad_expected_depths, moments,
 ):  # fmt: skip
     """Fills moments [I, MOMENTS] from the gradients of the picture; see the top of the file."""
@@ -282,80 +298,78 @@ def composite_backward(
         tile = index - c * tiles
         y0 = (tile // tiles_x) * TILE
         x0 = (tile % tiles_x) * TILE
-        T, S = np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32)
-        gR, gG, gB = np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32), np.zeros(_PIXELS, np.float32)
-        gZ = np.zeros(_PIXELS, np.float32)
+        # Per row of the tile: transmittance, S, gradients of red, green, blue, expected depth of 16 pixels. One row more
+        # at the end: per lane the sums over rows of v, v dy, v dy^2, dL/dred, green, blue, z of one Gaussian.
+        state = np.zeros(_CHANNELS * _PIXELS + 7 * TILE, np.float32)
+        sums = state[_CHANNELS * _PIXELS :]
         for row in range(min(TILE, height - y0)):
             for column in range(min(TILE, width - x0)):
-                p = row * TILE + column
+                p = row * _CHANNELS * TILE + column
                 y, x = y0 + row, x0 + column
-                T[p] = _ONE
-                gR[p], gG[p], gB[p] = grad_colors[c, y, x, 0], grad_colors[c, y, x, 1], grad_colors[c, y, x, 2]
-                gZ[p] = grad_expected_depths[c, y, x]
-                S[p] = (
-                    gR[p] * colors[c, y, x, 0]
-                    + gG[p] * colors[c, y, x, 1]
-                    + gB[p] * colors[c, y, x, 2]
-                    + gZ[p] * expected_depths[c, y, x]
+                red, green, blue = grad_colors[c, y, x, 0], grad_colors[c, y, x, 1], grad_colors[c, y, x, 2]
+                depth = grad_expected_depths[c, y, x]
+                state[p] = _ONE
+                state[p + TILE] = (
+                    red * colors[c, y, x, 0]
+                    + green * colors[c, y, x, 1]
+                    + blue * colors[c, y, x, 2]
+                    + depth * expected_depths[c, y, x]
                     - grad_alphas[c, y, x] * (_ONE - alphas[c, y, x])
                 )
-        v0, v1, v2 = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
-        wR, wG, wB = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
-        wZ = np.empty(TILE, np.float32)
+                state[p + 2 * TILE], state[p + 3 * TILE], state[p + 4 * TILE] = red, green, blue
+                state[p + 5 * TILE] = depth
 
-        end_pair = tile_starts[index + 1]
-        for k in range(tile_starts[index], end_pair):
-            if k % _CHECK_EVERY == 0 and _opaque(T):
-                moments[k:end_pair] = _ZERO
-                break
+        moments[tile_ends[index] : tile_starts[index + 1]] = _ZERO
+        for k in range(tile_starts[index], tile_ends[index]):
             record = records[c, pairs[k]]
             ox = (_F(x0) - record[X]) + (_HALF - record[X_REST])
             oy = (_F(y0) - record[Y]) + (_HALF - record[Y_REST])
             h, slope, q, opacity = record[H], record[SLOPE], record[Q], record[OPACITY]
             red, green, blue, depth = record[RED], record[GREEN], record[BLUE], record[DEPTH]
-            for lane in range(TILE):  # v0, v1, v2: sums over rows of v, v dy, v dy^2
-                v0[lane] = v1[lane] = v2[lane] = wR[lane] = wG[lane] = wB[lane] = wZ[lane] = _ZERO
+            sums[:] = _ZERO
             first, end = _rows(oy, record[RADIUS_Y])
             for row in range(first, end):
                 dy = oy + _F(row)
                 base = q * dy * dy
                 start = ox + slope * dy
-                at = row * TILE
+                row16 = state[row * _CHANNELS * TILE : (row + 1) * _CHANNELS * TILE]
                 for lane in range(TILE):
-                    d = start + _LANES[lane]
+                    d = start + _F(_I(lane))
                     e = _exp_of_minus(min(base + h * d * d, _MAX_SIGMA))
                     free = opacity * e
                     alpha = min(free, _MAX_ALPHA)
-                    t = T[at + lane]
-                    alpha = alpha if alpha >= _MIN_ALPHA and t >= _MIN_TRANSMITTANCE else _ZERO
+                    t = row16[lane]
+                    alpha = alpha if (alpha >= _MIN_ALPHA) & (t >= _MIN_TRANSMITTANCE) else _ZERO
                     weight = alpha * t
-                    r, g, b, z = gR[at + lane], gG[at + lane], gB[at + lane], gZ[at + lane]
+                    r, g, b = row16[2 * TILE + lane], row16[3 * TILE + lane], row16[4 * TILE + lane]
+                    z = row16[5 * TILE + lane]
                     gain = weight * (r * red + g * green + b * blue + z * depth)
-                    rest = S[at + lane] - gain
+                    rest = row16[TILE + lane] - gain
                     v = rest * (alpha / (_ONE - alpha)) - gain
                     v = v if free <= _MAX_ALPHA else _ZERO
-                    v0[lane] += v
-                    v1[lane] += v * dy
-                    v2[lane] += v * dy * dy
-                    wR[lane] += weight * r
-                    wG[lane] += weight * g
-                    wB[lane] += weight * b
-                    wZ[lane] += weight * z
-                    S[at + lane] = rest
-                    T[at + lane] = t - weight
+                    row16[lane] = t - weight
+                    row16[TILE + lane] = rest
+                    sums[lane] += v
+                    sums[TILE + lane] += v * dy
+                    sums[2 * TILE + lane] += v * dy * dy
+                    sums[3 * TILE + lane] += weight * r
+                    sums[4 * TILE + lane] += weight * g
+                    sums[5 * TILE + lane] += weight * b
+                    sums[6 * TILE + lane] += weight * z
             m0 = mx = my = mxx = mxy = myy = sR = sG = sB = sZ = _ZERO
             for lane in range(TILE):
-                dx = ox + _LANES[lane]
-                m0 += v0[lane]
-                mx += v0[lane] * dx
-                my += v1[lane]
-                mxx += v0[lane] * dx * dx
-                mxy += v1[lane] * dx
-                myy += v2[lane]
-                sR += wR[lane]
-                sG += wG[lane]
-                sB += wB[lane]
-                sZ += wZ[lane]
+                dx = ox + _F(_I(lane))
+                v, v_dy = sums[lane], sums[TILE + lane]
+                m0 += v
+                mx += v * dx
+                my += v_dy
+                mxx += v * dx * dx
+                mxy += v_dy * dx
+                myy += sums[2 * TILE + lane]
+                sR += sums[3 * TILE + lane]
+                sG += sums[4 * TILE + lane]
+                sB += sums[5 * TILE + lane]
+                sZ += sums[6 * TILE + lane]
             moment = moments[k]
             moment[0], moment[1], moment[2], moment[3], moment[4] = m0, mx, my, mxx, mxy
             moment[5], moment[6], moment[7], moment[8], moment[9] = myy, sR, sG, sB, sZ
