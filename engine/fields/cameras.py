@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Array = np.ndarray
 
@@ -32,30 +33,45 @@ def intrinsics(fov_y_deg: float, width: int, height: int) -> Array:
     return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], np.float32)
 
 
-def look_at(eye: Array, target: Array, up: Array = (0.0, 1.0, 0.0)) -> Array:  # type: ignore[assignment]
-    """World-to-camera matrix [4, 4] of a camera at `eye` [3] that looks at `target` [3]."""
+def look_at(eye: ArrayLike, target: ArrayLike, up: ArrayLike = (0.0, 1.0, 0.0)) -> Array:
+    """World-to-camera matrix [4, 4] of a camera at `eye` [3] that looks at `target` [3].
+
+    `up` [3] points up in the picture; where the camera looks along it, -z does. Raises `ValueError` where eye and
+    target are one point.
+    """
     eye, target, up = (np.asarray(v, np.float64) for v in (eye, target, up))
-    forward = (target - eye) / np.linalg.norm(target - eye)
+    distance = np.linalg.norm(target - eye)
+    if distance == 0:
+        raise ValueError(f"A camera needs a target away from its eye, found both at {eye}.")
+    forward = (target - eye) / distance
     if abs(forward @ up) > 0.9999 * np.linalg.norm(up):
         up = np.array([0.0, 0.0, -1.0])
     right = np.cross(forward, up)
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
-    viewmat = np.eye(4)
-    viewmat[:3, :3] = rotation
-    viewmat[:3, 3] = -rotation @ eye
-    return viewmat.astype(np.float32)
+    return _viewmat(eye, right / np.linalg.norm(right), forward)
 
 
 def orbit(
-    azimuths_deg: Array, elevations_deg: Array, radius: float, fov_y_deg: float, width: int, height: int
+    azimuths_deg: ArrayLike, elevations_deg: ArrayLike, radius: float, fov_y_deg: float, width: int, height: int
 ) -> Cameras:
-    """Cameras on a sphere around the origin, looking at it. Angles broadcast to [C]; radius in object units."""
+    """Cameras on a sphere around the origin, looking at it. Angles broadcast to [C]; radius in object units.
+
+    The picture's right is the direction of growing azimuth, also straight above and below.
+    """
     azimuths, elevations = np.broadcast_arrays(np.radians(azimuths_deg), np.radians(elevations_deg))
     azimuths, elevations = azimuths.ravel(), elevations.ravel()
     directions = np.stack(
         [np.sin(azimuths) * np.cos(elevations), np.sin(elevations), np.cos(azimuths) * np.cos(elevations)], -1
     )
-    viewmats = np.stack([look_at(radius * direction, np.zeros(3)) for direction in directions])
+    rights = np.stack([np.cos(azimuths), np.zeros_like(azimuths), -np.sin(azimuths)], -1)
+    viewmats = np.stack([_viewmat(radius * d, right, -d) for d, right in zip(directions, rights, strict=True)])
     Ks = np.broadcast_to(intrinsics(fov_y_deg, width, height), (len(viewmats), 3, 3)).copy()
     return Cameras(viewmats, Ks, width, height)
+
+
+def _viewmat(eye: Array, right: Array, forward: Array) -> Array:
+    """World to camera from unit vectors: the rows of the rotation are right, down and forward in the world."""
+    rotation = np.stack([right, np.cross(forward, right), forward])
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = rotation
+    viewmat[:3, 3] = -rotation @ eye
+    return viewmat.astype(np.float32)

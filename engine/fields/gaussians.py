@@ -24,7 +24,7 @@ class Gaussians:
     colors: Array  # [N, 3] sRGB in [0, 1]
 
     def __post_init__(self) -> None:
-        count = len(np.asarray(self.means))
+        count = np.shape(self.means)[0] if np.ndim(self.means) else 0
         for name, width in (("means", 3), ("quats", 4), ("scales", 3), ("opacities", 0), ("colors", 3)):
             value = np.ascontiguousarray(getattr(self, name), dtype=np.float32)
             shape = (count, width) if width else (count,)
@@ -39,10 +39,10 @@ class Gaussians:
             value = getattr(self, name)
             if count and (value.min() < 0 or value.max() > 1):
                 raise InputError(f"Gaussians need {name} in [0, 1], found {value.min():g} to {value.max():g}.")
-        norms = np.linalg.norm(self.quats, axis=1, keepdims=True)
+        norms = np.linalg.norm(self.quats.astype(np.float64), axis=1, keepdims=True)
         if count and norms.min() < 1e-8:
             raise InputError("Gaussians need quaternions of non-zero length, found one of length 0.")
-        object.__setattr__(self, "quats", self.quats / norms if count else self.quats)
+        object.__setattr__(self, "quats", (self.quats / norms).astype(np.float32))
 
     def __len__(self) -> int:
         return len(self.means)

@@ -298,8 +298,8 @@ def composite_backward(
         tile = index - c * tiles
         y0 = (tile // tiles_x) * TILE
         x0 = (tile % tiles_x) * TILE
-        # Per row of the tile: transmittance, S, gradients of red, green, blue, expected depth of 16 pixels. One row more
-        # at the end: per lane the sums over rows of v, v dy, v dy^2, dL/dred, green, blue, z of one Gaussian.
+        # Per row of the tile: transmittance, S, gradients of red, green, blue, expected depth of 16 pixels.
+        # At the end, per lane, one Gaussian's sums over rows of v, v dy, v dy^2, dL/dred, green, blue, z.
         state = np.zeros(_CHANNELS * _PIXELS + 7 * TILE, np.float32)
         sums = state[_CHANNELS * _PIXELS :]
         for row in range(min(TILE, height - y0)):
