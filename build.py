@@ -361,80 +361,60 @@ def demo() -> int:
     pictures = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".png", ".jpg"))
     report, blend, sheet, mark = (DEMO / name for name in ("report.jsonl", "demo.blend", "contact_sheet.png", "inputs"))
     meshes = [DEMO / f"{picture.stem}.glb" for picture in pictures]
+    DEMO.mkdir(parents=True, exist_ok=True)
     inputs = demo_inputs(pictures)
-    if not (mark.is_file() and mark.read_text() == inputs and all(map(Path.is_file, [*meshes, report, blend, sheet]))):
-        DEMO.mkdir(parents=True, exist_ok=True)
-        for old in (mark, report, blend, sheet, *meshes):
+    if not mark.is_file() or mark.read_text() != inputs:
+        for old in (report, blend, sheet, *meshes):
             old.unlink(missing_ok=True)
-        say(f"Making {len(pictures)} meshes in {blender or 'the bpy package'}; a first run also compiles kernels.")
-        if code := run_batch(blender, pictures, report, blend):
-            return code
-        if run("examples/contact_sheet.py", sheet, *(path for pair in zip(pictures, meshes) for path in pair)):
-            raise Problem(f"Drawing {sheet} failed; the meshes are in {DEMO}.")
         mark.write_text(inputs)
-    else:
+    if all(path.is_file() for path in (*meshes, report, blend, sheet)):
         say("Everything is there from an earlier run; delete out/demo to make it anew.")
+    else:
+        blend.unlink(missing_ok=True)
+        say(f"Making {len(pictures)} meshes in {blender or 'the bpy package'}; a first run also compiles kernels.")
+        if code := run_batch(blender, [*pictures, "--output", DEMO, "--report", report, "--blend", blend]):
+            return code
+        if run("examples/contact_sheet.py", *pictures, "--meshes", DEMO, "--output", sheet):
+            raise Problem(f"Drawing {sheet} failed; the meshes are in {DEMO}.")
     say(demo_table(report))
     say(f"Meshes         {DEMO}{os.sep}*.glb\nBlender file   {blend}\nContact sheet  {sheet}")
     return 0
 
 
-def run_batch(blender: str | None, pictures: list[Path], report: Path, blend: Path) -> int:
-    """Runs addon/batch.py to its end and tells each picture as its line appears in the report."""
+def run_batch(blender: str | None, arguments: list[Path | str]) -> int:
+    """Runs addon/batch.py to its end, showing its lines and leaving out Blender's own; all are in out/demo/log.txt."""
     host = [blender, "-b", "--factory-startup", "--python-exit-code", "3", "--python"] if blender else [venv_python()]
-    command = [
-        *host,
-        ROOT / "addon" / "batch.py",
-        "--",
-        *pictures,
-        "--output",
-        DEMO,
-        "--report",
-        report,
-        "--blend",
-        blend,
-    ]
-    environment = {**os.environ, "GAUSSMITH_ENGINE_PYTHON": str(venv_python())}
-    log = DEMO / "log.txt"
-    with log.open("wb") as output:
+    command = [str(word) for word in (*host, ROOT / "addon" / "batch.py", "--", *arguments)]
+    environment = {**os.environ, "GAUSSMITH_ENGINE_PYTHON": str(venv_python()), "PYTHONUNBUFFERED": "1"}
+    lines: list[str] = []
+    with (DEMO / "log.txt").open("w", encoding="utf-8") as log:
         batch = subprocess.Popen(
-            [*map(str, command)], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment
-        )
-        told = 0
-        try:
-            while True:
-                code = batch.poll()
-                for record in read_report(report)[told:]:
-                    told += 1
-                    say(f"  {told}/{len(pictures)} {Path(record['picture']).name}: {record.get('message') or 'done'}")
-                if code is not None:
-                    break
-                time.sleep(0.2)
-        finally:
-            if batch.poll() is None:
-                batch.terminate()
-                batch.wait()
-    if code:
-        tail = "\n".join("    " + line for line in log.read_text(errors="replace").splitlines()[-15:])
-        say(f"Blender ended with exit code {code}. The end of {log}:\n{tail}")
-    return code
-
-
-def read_report(report: Path) -> list[dict]:
-    """The whole lines of a report so far."""
-    text = report.read_text(encoding="utf-8") if report.is_file() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+            command, env=environment, encoding="utf-8", errors="replace",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert batch.stdout is not None
+        for line in batch.stdout:
+            log.write(line)
+            lines.append(line.rstrip())
+            if re.match(r"\[\d+/\d+\] |    ", line):
+                say("  " + lines[-1])
+        batch.wait()
+    if batch.returncode:
+        tail = "\n".join("    " + line for line in lines[-15:])
+        say(f"Blender ended with exit code {batch.returncode}. The end of {DEMO / 'log.txt'}:\n{tail}")
+    return batch.returncode
 
 
 def demo_table(report: Path) -> str:
     """Seconds per stage (columns) of each picture (rows)."""
-    records = read_report(report)
-    stages = list(dict.fromkeys(name for record in records for name in record["seconds"]))
-    width = max(len(Path(record["picture"]).name) for record in records)
-    lines = [" " * width + "".join(f"{name:>12}" for name in [*stages, "all, s"])]
-    for record in records:
-        times = [record["seconds"].get(name, 0.0) for name in stages]
-        lines.append(f"{Path(record['picture']).name:{width}}" + "".join(f"{t:12.2f}" for t in [*times, sum(times)]))
+    records = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    made = {Path(record["picture"]).name: record["seconds"] for record in records if record["status"] == "done"}
+    stages = list(dict.fromkeys(name for seconds in made.values() for name in seconds))
+    width = max(map(len, made))
+    lines = ["".join([" " * width, *(f"{name:>12}" for name in [*stages, "all, s"])])]
+    for name, seconds in made.items():
+        times = [seconds.get(stage, 0.0) for stage in stages]
+        lines.append("".join([f"{name:{width}}", *(f"{time:12.2f}" for time in [*times, sum(times)])]))
     return "\n".join(lines)
 
 
