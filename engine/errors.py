@@ -13,9 +13,14 @@
     |-- MissingPackageError        MISSING_PACKAGE  an optional package is needed for what was asked
     `-- Cancelled                  CANCELLED        the user asked to stop
 
+Anything else that is raised is a fault of ours or of the machine: `explain` gives it the code INTERNAL, OUT_OF_MEMORY,
+CANNOT_WRITE (a full disk met outside our own writer) or MISSING_PACKAGE.
+
 The message says what was found and what was expected, the hint what to try.
 The code lets Blender offer the right button.
 """
+
+import errno
 
 
 class GaussmithError(Exception):
@@ -73,3 +78,25 @@ class Cancelled(GaussmithError):
 
     def __init__(self) -> None:
         super().__init__("Cancelled.")
+
+
+def explain(error: BaseException) -> tuple[str, str, str]:
+    """Code, message and hint for any exception, ours or not."""
+    if isinstance(error, GaussmithError):
+        return error.code, error.message, error.hint
+    text = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    if isinstance(error, MemoryError) or "failed to allocate memory" in text.lower():
+        return "OUT_OF_MEMORY", "The memory is full.", "Close other programs, or choose a lower resolution or texture."
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return OutputError.code, "The disk is full.", "Free some space and try again."
+    if isinstance(error, ImportError):
+        return (
+            MissingPackageError.code,
+            f"The Python package {error.name or text} cannot be loaded: {text}.",
+            "Set the engine's environment up again, then run `doctor`.",
+        )
+    return (
+        GaussmithError.code,
+        f"The engine failed in a way it does not know: {type(error).__name__}{': ' if text else ''}{text}.",
+        "Try once more; if it fails again, please report it together with the log.",
+    )

@@ -4,7 +4,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from engine.errors import OutputError
@@ -17,18 +17,40 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     Raises `OutputError` where the folder cannot be written or the disk is full; the part file is removed then.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         os.replace(part, path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"Could not write {path}: {reason}.", "Choose a folder you can write to, with free space."
-        ) from error
+        raise _cannot_write(path, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder cannot be entered there is no part file either
+            part.unlink(missing_ok=True)
+
+
+def part_of(path: str | Path) -> Path:
+    """The name under which `path` is written until it is whole."""
+    path = Path(path)
+    return path.with_name(path.name + ".part")
+
+
+def check_writable(path: str | Path) -> None:
+    """Raises `OutputError` where `path` could not be written: asked before the work, not after it."""
+    part = part_of(path)
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.open("wb").close()
+        part.unlink()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: str | Path, error: OSError) -> OutputError:
+    reason = error.strerror or str(error)
+    return OutputError(f"Could not write {path}: {reason}.", "Choose a folder you can write to, with free space.")
 
 
 def cache_folder() -> Path:

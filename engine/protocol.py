@@ -14,6 +14,9 @@
        |  -> unload     {}                                      give memory back, stay alive
        |  -> shutdown   {}                                      or end of stdin: exit at once
 
+`fraction` is of the whole job, from 0 to 1, and never falls. A line that is no message is answered by an `error` with
+the id of the job it asks for or "", and the engine goes on. Jobs wait for one another; each can be cancelled, waiting
+or running.
 Big data goes by file path. `options` holds `MeshOptions` fields by name.
 Standard library only: Blender imports this file.
 """
@@ -122,7 +125,11 @@ _JSON_TYPES: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (in
 
 
 class BadMessage(ValueError):
-    """A line that is no message of this protocol; its text is one sentence."""
+    """A line that is no message of this protocol; its text is one sentence, `id` the job it asks for, if any."""
+
+    def __init__(self, text: str, id: str = "") -> None:
+        super().__init__(text)
+        self.id = id
 
 
 def encode(message: Message) -> bytes:
@@ -134,10 +141,20 @@ def decode(line: bytes) -> Message:
     """The message in one line. Raises `BadMessage` with one sentence that says what was found."""
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadMessage(f"Expected one JSON object per line, found {line[:60]!r}.") from None
     if not isinstance(content, dict):
         raise BadMessage(f"Expected a JSON object, found {type(content).__name__}.")
+    try:
+        return _message(content)
+    except BadMessage as error:
+        asked = content.get("id") if content.get("kind") in (Generate.kind, MakeMesh.kind) else ""
+        raise BadMessage(str(error), asked if isinstance(asked, str) else "") from None
+
+
+def _message(content: dict[str, Any]) -> Message:
+    """The message with this content; checks kind, names and types."""
+    content = dict(content)
     kind = content.pop("kind", None)
     if not isinstance(kind, str) or kind not in _KINDS:
         raise BadMessage(f"Unknown message kind {kind!r}; known are {', '.join(_KINDS)}.")

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The object of a picture from its background: the user's alpha, else a classical matte for plain backgrounds.
+
+Without alpha the background is taken to be a smooth colour that can be seen along the border of the picture:
+
+1. A polynomial of degree 2 in x and y is fitted to the border colours, robustly, because the object may touch it.
+2. Pixels near that colour that hang together with the border are background. The background's own local mean then
+   refines the model and the region grows again: this follows vignettes, horizons and soft shadows.
+3. Regions enclosed by the object that look exactly like the background behind them are holes.
+4. In a narrow band along the outline alpha solves the compositing equation I = a F + (1 - a) B, where F and B are
+   the colours of the object and of the background beside it; the colour there becomes F, so that no rim remains.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from engine.errors import PictureError
+from engine.image.load import Picture
+
+Array = np.ndarray
+
+CONFIDENT = 0.5
+"""Confidence from which a matte comes without a warning."""
+
+_MODEL_SIDE = 320  # the background is modelled at this longest side,
+_REGION_SIDE = 1024  # the object's region found at this one, its edge at full size
+_BAND = 3.0  # pixels of that size on each side of the outline whose alpha is estimated
+_NEAR = 4.0  # distance from the background, in multiples of its noise, up to which a colour belongs to it
+_EDGE = 0.02  # change of colour per pixel of the model that the growing background does not cross
+_LOCAL = 9  # width in pixels of the two box filters that make the background's local mean
+_FLOOR = 0.01  # least noise: 8-bit steps and compression are never taken for structure
+
+_WARNING = (
+    "The background is not plain, so the object may be cut out wrongly. "
+    "A picture with a plain or transparent background works better."
+)
+
+
+@dataclass(frozen=True)
+class Matte:
+    """A picture whose alpha is its object."""
+
+    rgba: Array  # [H, W, 4] float32, straight alpha
+    confidence: float  # 0 to 1; 1 where the user's own alpha is used
+    warning: str  # one or two sentences for the user; empty when confident
+
+
+def matte(picture: Picture) -> Matte:
+    """The object of `picture`; the user's own alpha always wins.
+
+    Raises `PictureError` where a picture without alpha shows nothing but background.
+    """
+    if picture.has_alpha:
+        return Matte(picture.rgba, 1.0, "")
+    rgb = np.ascontiguousarray(picture.rgba[..., :3])
+    behind = _background(_within(rgb, _MODEL_SIDE))
+    view = ndimage.gaussian_filter(_within(rgb, _REGION_SIDE), (0.5, 0.5, 0))  # grain is no structure
+    background = [_resize(candidate, view.shape[1::-1]) for candidate in behind.candidates]
+    distance, nearest = _distance(view, background, behind.noise)
+    inside = _tidy(~_connected_to_border(distance < _NEAR))
+    inside &= ~_holes(view, nearest, behind.noise, inside)
+    if not inside.any():
+        raise PictureError(
+            "There is no object in the picture: it shows nothing but background.",
+            "Choose a picture with one object that differs from what is behind it.",
+        )
+    confidence = _confidence(distance, inside, behind)
+    cut = _soft_edges(rgb, nearest, distance, inside)
+    return Matte(cut, confidence, "" if confidence >= CONFIDENT else _WARNING)
+
+
+def _within(image: Array, longest: int) -> Array:
+    """`image` [H, W, C] reduced to a longest side of at most `longest` pixels."""
+    scale = min(1.0, longest / max(image.shape[:2]))
+    return _resize(image, (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))))
+
+
+def _resize(image: Array, size: tuple[int, ...]) -> Array:
+    """Float image [H, W] or [H, W, C] resized to `size` (width, height), antialiased."""
+    width, height = size
+    if (height, width) == image.shape[:2]:
+        return image
+    if image.ndim == 3:
+        return np.stack([_resize(image[..., c], size) for c in range(image.shape[2])], -1)
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+
+
+# ---- the background's colour ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Background:
+    """What is behind the object, at a small size: it is smooth."""
+
+    candidates: list[Array]  # [H, W, 3] each: the local colour here, and on each side of here
+    noise: float  # typical distance of the background's pixels from it
+    explained: float  # share of the border that the first polynomial explains
+
+
+def _background(rgb: Array) -> _Background:
+    """Fits a polynomial to the border, then grows from the border inwards with the background's own local mean."""
+    height, width = rgb.shape[:2]
+    flat, every = rgb.reshape(-1, 3), _terms(height, width)
+    ring = max(2, round(0.015 * min(height, width)))
+    border = np.ones((height, width), bool)
+    border[ring:-ring, ring:-ring] = False
+    index = _some(border)
+    terms, colors = every[index], flat[index]
+    # Corners rarely belong to the object: the fit starts from their colour.
+    corners = np.median(colors[(np.abs(terms[:, 1]) > 0.8) & (np.abs(terms[:, 2]) > 0.8)], 0)
+    weights = 1 / (1 + (np.linalg.norm(colors - corners, axis=1) / 0.1) ** 4)
+    coefficients, noise = _robust_fit(terms, colors, weights, stiff_first=True)
+    explained = float((np.linalg.norm(colors - terms @ coefficients, axis=1) < _NEAR * noise).mean())
+
+    steepness = _steepness(rgb)
+    edges = steepness > max(_EDGE, 3 * float(np.median(steepness[border])))
+    candidates, area = [(every @ coefficients).reshape(rgb.shape)], 0
+    for _ in range(12):
+        distance, nearest = _distance(rgb, candidates, noise)
+        outside = _connected_to_border((distance < _NEAR) & ~edges)
+        if outside.sum() < 1.002 * area:
+            break
+        if area:
+            noise = max(_FLOOR, 1.2 * float(np.median(np.linalg.norm((rgb - nearest)[outside], axis=1))))
+        area = int(outside.sum())
+        index = _some(outside)
+        coefficients, _ = _robust_fit(every[index], flat[index], np.ones(len(index)), stiff_first=False)
+        candidates = _local_means(rgb, outside, (every @ coefficients).reshape(rgb.shape))
+    return _Background(candidates, noise, explained)
+
+
+def _steepness(rgb: Array) -> Array:
+    """How much the colour changes per pixel, [H, W]."""
+    smooth = ndimage.gaussian_filter(rgb, (1, 1, 0))
+    squares = [(ndimage.sobel(smooth, axis) / 8) ** 2 for axis in (0, 1)]
+    return np.sqrt((squares[0] + squares[1]).sum(-1))
+
+
+def _some(mask: Array, most: int = 6000) -> Array:
+    """Flat indices of at most `most` pixels of `mask`, evenly taken."""
+    index = np.flatnonzero(mask)
+    return index[:: -(-len(index) // most)] if len(index) else index
+
+
+def _terms(height: int, width: int) -> Array:
+    """The monomials 1, x, y, x^2, y^2, xy at every pixel, x and y in [-1, 1]: [H * W, 6]."""
+    y, x = np.meshgrid(
+        np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32), indexing="ij"
+    )
+    x, y = x.ravel(), y.ravel()
+    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1)
+
+
+def _robust_fit(terms: Array, colors: Array, weights: Array, stiff_first: bool) -> tuple[Array, float]:
+    """Coefficients [6, 3] and noise of the simplest polynomial through most `colors` [P, 3]: reweighted least squares.
+
+    With `stiff_first` it starts as a constant, so that an object at the border cannot bend the model, and becomes
+    flexible once the object's weights have fallen. A higher degree is kept only where it explains more: it is the
+    lower one that extrapolates well behind the object.
+    """
+    fits = []
+    for used in (1, 3, 6):
+        current, residual, noise = weights, np.zeros(len(colors)), _FLOOR
+        coefficients = np.zeros((6, 3), np.float32)
+        for part in (1, 3, 3, 6, 6, 6) if stiff_first else (used, used, used):
+            coefficients = _least_squares(terms, colors, current, min(part, used))
+            residual = np.linalg.norm(colors - terms @ coefficients, axis=1)
+            noise = max(_FLOOR, 1.2 * _weighted_median(residual, current))
+            current = 1 / (1 + (residual / (3 * noise)) ** 4)
+        fits.append((float(np.minimum(residual, 6 * noise).mean()), coefficients, noise))
+    best = min(cost for cost, *_ in fits)
+    return next((coefficients, noise) for cost, coefficients, noise in fits if cost <= max(1.15 * best, 0.4 * _FLOOR))
+
+
+def _least_squares(terms: Array, colors: Array, weights: Array, used: int) -> Array:
+    """Coefficients [6, 3] of the first `used` terms; slopes are pulled towards 0 where the data is silent."""
+    kept = terms[:, :used]
+    weighted = kept * weights[:, None]
+    ridge = np.diag([1e-9] + [4e-4] * (used - 1)) * weights.sum()
+    coefficients = np.zeros((6, 3), np.float32)
+    coefficients[:used] = np.linalg.solve((weighted.T @ kept + ridge).astype(np.float64), weighted.T @ colors)
+    return coefficients
+
+
+def _weighted_median(values: Array, weights: Array) -> float:
+    order = np.argsort(values)
+    total = np.cumsum(weights[order])
+    return float(values[order[min(len(order) - 1, np.searchsorted(total, total[-1] / 2))]])
+
+
+def _local_means(rgb: Array, mask: Array, coarse: Array) -> list[Array]:
+    """Mean of `rgb` over the neighbours in `mask`, falling back to `coarse` where there are none: around each pixel,
+    and around the places beside it. At a horizon the mean here is neither wall nor floor; that beside it is."""
+    weighted = np.concatenate([(rgb - coarse) * mask[..., None], mask[..., None]], -1).astype(np.float32)
+    for _ in range(2):
+        for axis in (0, 1):
+            weighted = ndimage.uniform_filter1d(weighted, _LOCAL, axis)
+    mean = coarse + weighted[..., :3] / (np.maximum(weighted[..., 3:], 0) + 0.02)
+    padded = np.pad(mean, ((_LOCAL, _LOCAL), (_LOCAL, _LOCAL), (0, 0)), "edge")
+    height, width = mask.shape
+    import os
+
+    shifts = ((0, 0), (-_LOCAL, 0), (_LOCAL, 0), (0, -_LOCAL), (0, _LOCAL))[: int(os.environ.get("SH", "5"))]
+    return [padded[_LOCAL + y : _LOCAL + y + height, _LOCAL + x : _LOCAL + x + width] for y, x in shifts]
+
+
+def _distance(rgb: Array, candidates: list[Array], noise: float) -> tuple[Array, Array]:
+    """Distance of each colour from the nearest of the background's, in multiples of its noise [H, W], and that one."""
+    nearest, least = candidates[0], None
+    for candidate in candidates:
+        difference = rgb - candidate
+        square = np.einsum("hwc,hwc->hw", difference, difference)
+        if least is None:
+            least = square
+        else:
+            closer = square < least
+            least = np.where(closer, square, least)
+            nearest = np.where(closer[..., None], candidate, nearest)
+    assert least is not None
+    return np.sqrt(least) / noise, nearest
+
+
+# ---- the object's region --------------------------------------------------------------------------------------------
+
+
+def _label(mask: Array, corners: bool = False) -> tuple[Array, int]:
+    """Connected parts of `mask` numbered from 1, and how many; with `corners`, pixels that touch there connect."""
+    labels = np.empty(mask.shape, np.int32)
+    count = ndimage.label(mask, np.ones((3, 3)) if corners else None, output=labels)
+    return labels, int(count)  # type: ignore[arg-type]
+
+
+def _connected_to_border(mask: Array) -> Array:
+    """The parts of `mask` that reach the border of the picture."""
+    labels, count = _label(mask)
+    touching = np.zeros(count + 1, bool)
+    for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        touching[edge] = True
+    touching[0] = False
+    return touching[labels]
+
+
+def _tidy(inside: Array) -> Array:
+    """Without specks and one-pixel threads: parts below 0.2 % of the largest part are dropped."""
+    opened = ndimage.binary_opening(inside, np.ones((3, 3)), border_value=0)
+    opened = ndimage.binary_dilation(opened, np.ones((3, 3)), iterations=2, mask=inside)
+    labels, count = _label(opened, corners=True)
+    if not count:
+        return opened
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    return (areas >= max(12, 0.002 * areas.max()))[labels]
+
+
+def _holes(rgb: Array, background: Array, noise: float, inside: Array) -> Array:
+    """Regions inside the object through which the background is seen: as even as it is, and of its very colour."""
+    tight = np.linalg.norm(rgb - background, axis=-1) < 2.5 * noise
+    labels, count = _label(tight & inside)
+    if not count:
+        return np.zeros_like(inside)
+    areas = np.bincount(labels.ravel())
+    areas[0] = 0
+    index = np.arange(count + 1)
+    means = np.stack([ndimage.mean(rgb[..., c] - background[..., c], labels, index) for c in range(3)], -1)
+    is_hole = (areas > max(20, 0.0005 * inside.sum())) & (np.linalg.norm(np.nan_to_num(means), axis=1) < 1.2 * noise)
+    return ndimage.binary_dilation(is_hole[labels], iterations=1, mask=inside)
+
+
+def _confidence(distance: Array, inside: Array, behind: _Background) -> float:
+    """How far the matte can be trusted, from 0 to 1: the least of what speaks against it.
+
+    That is a border of many colours, an object that hardly differs from what is beside it (its shadow, or a background
+    that was not understood), and an object that fills all or nothing.
+    """
+    share = float(inside.mean())
+    outline = inside & ~_eroded(inside, 3)
+    contrast = float(np.percentile(distance[outline], 30)) / _NEAR if outline.any() else 0.0
+    return float(np.clip(min(behind.explained / 0.8, contrast - 0.5, share / 0.01, (0.95 - share) / 0.2), 0, 1))
+
+
+# ---- its edge -------------------------------------------------------------------------------------------------------
+
+
+def _soft_edges(rgb: Array, background: Array, distance: Array, inside: Array) -> Array:
+    """RGBA [H, W, 4] at full size: alpha and colours along the outline from the compositing equation.
+
+    Unknown are a narrow band on both sides of the outline, and the pixels a little further in that are hardly
+    different from the background: compression leaves such crumbs around objects.
+    """
+    size = rgb.shape[1::-1]
+    scale = max(size) / max(inside.shape)
+    mask = _resize(inside.astype(np.float32), size) > 0.5
+    behind = _resize(background, size)
+    band = max(1, round(_BAND * scale))
+    crumbs = _resize((distance < 3 * _NEAR).astype(np.float32), size) > 0.5
+    core = _eroded(mask, band) & ~(crumbs & ~_eroded(mask, 3 * band))
+    core = core if core.any() else mask
+    unknown = np.asarray(ndimage.binary_dilation(mask, iterations=band), bool) & ~core
+    front = np.concatenate([rgb * core[..., None], core[..., None]], -1, dtype=np.float32)
+    for _ in range(2):
+        for axis in (0, 1):
+            front = ndimage.uniform_filter1d(front, 2 * band + 3, axis)
+    known = front[..., 3] > 1e-3
+    front = front[..., :3] / np.maximum(front[..., 3:], 1e-3)
+
+    span = front - behind
+    length = np.einsum("hwc,hwc->hw", span, span)
+    solved = np.einsum("hwc,hwc->hw", rgb - behind, span) / np.maximum(length, 1e-6)
+    solved = np.clip((solved - 0.1) / 0.85, 0, 1)  # noise on either side is not transparency
+    solved = np.where(known & (length > 0.05**2), solved, mask)
+    alpha = np.where(unknown, solved, mask).astype(np.float32)
+    mixed = unknown & known & (alpha < 0.95)
+    colors = np.where(mixed[..., None], front, rgb)
+    return np.concatenate([np.clip(colors, 0, 1), alpha[..., None]], -1, dtype=np.float32)
+
+
+def _eroded(mask: Array, pixels: int) -> Array:
+    """`mask` without the pixels within `pixels` of its outline; the border of the picture is none."""
+    return np.asarray(ndimage.binary_erosion(mask, iterations=pixels, border_value=1), bool)
