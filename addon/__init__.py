@@ -13,12 +13,12 @@ if not (Path(__file__).parent / "engine").is_dir():
 
 
 def register() -> None:
-    """Makes classes, then properties, then the session known to Blender. An error undoes what was done."""
-    from . import operators, panels, properties, session
+    """Makes classes, the session and the command known to Blender. An error undoes what was done."""
+    from . import batch, operators, panels, properties, session
 
     done = []
     try:
-        for part in (properties, operators, panels, session):
+        for part in (properties, operators, panels, session, batch):
             part.register()
             done.append(part)
     except Exception:
@@ -29,7 +29,7 @@ def register() -> None:
 
 def unregister() -> None:
     """Ends the engine and takes everything back, in the reverse order."""
-    from . import operators, panels, properties, session
+    from . import batch, operators, panels, properties, session
 
-    for part in (session, panels, operators, properties):
+    for part in (batch, session, panels, operators, properties):
         part.unregister()

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false
+# pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
 """The one file that writes the user's data: object, mesh, material, image, placement and record."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import bpy
 import numpy as np
+from mathutils import Vector
 
 from .glb import TexturedMesh, read_glb
 from .wire import protocol
@@ -43,6 +45,7 @@ def import_mesh(
 
 def select_only(ob: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:
     """Selects `ob` and nothing else in a view layer, and makes it active. Call it in Object Mode."""
+    view_layer.update()  # a new object is not in the view layer before
     for other in list(view_layer.objects.selected):
         other.select_set(False, view_layer=view_layer)
     if ob.name in view_layer.objects:  # it is not where the collection is excluded from the view layer
@@ -59,6 +62,26 @@ def make_record(request: protocol.Generate | protocol.MakeMesh, result: protocol
     )
     told = {key: result.report[key] for key in ("engine", "seconds", "watertight", "warnings") if key in result.report}
     return {"version": RECORD_VERSION, **made_from, "options": dict(request.options), **told}
+
+
+def frame_all(scene: bpy.types.Scene) -> None:
+    """A camera in front of all meshes of a scene, a little to the right and above, and a sun behind it."""
+    corners = np.array([ob.matrix_basis @ Vector(c) for ob in scene.objects if ob.type == "MESH" for c in ob.bound_box])
+    centre = (corners.min(0) + corners.max(0)) / 2
+    direction = np.array([0.35, -1.0, 0.4]) / np.linalg.norm([0.35, -1.0, 0.4])
+    camera = bpy.data.cameras.new("Camera")
+    camera.angle = math.radians(30)
+    radius = np.linalg.norm(corners - centre, axis=1).max()
+    camera.clip_end = max(100.0, 20 * radius)
+    eye = bpy.data.objects.new("Camera", camera)
+    eye.location = centre + direction * 1.05 * radius / math.tan(camera.angle / 2)
+    eye.rotation_euler = Vector(-direction).to_track_quat("-Z", "Y").to_euler()
+    sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
+    sun.data.energy = 3.0
+    sun.rotation_euler = (math.radians(50), 0, math.radians(25))
+    for ob in (eye, sun):
+        scene.collection.objects.link(ob)
+    scene.camera = eye
 
 
 def read_record(ob: bpy.types.Object) -> dict[str, Any] | None:

@@ -95,6 +95,7 @@ def _work(request: protocol.Generate, cancelled: set[str], wire):
                 return
     size = request.options.get("size", 1.0)
     part = Path(request.output + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
     write_known_glb(part, size)
     os.replace(part, request.output)
     report = {

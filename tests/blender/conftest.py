@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Blender in three shapes: the bpy package, and the full 4.3 and 5.2; each with the fake engine at hand."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INSIDE = Path(__file__).parent / "inside"
+FAKE = ROOT / "tests" / "fakes" / "fake_engine.py"
+PROGRAMS = ("blender-4.3", "blender-5.2")
+HOSTS = ("bpy", *PROGRAMS)
+SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Blender:
+    """A way to run a script in Blender."""
+
+    name: str
+    command: tuple[str, ...]  # up to and including the flag before the script
+    program: str = ""  # the full Blender, where it is one
+
+    def run(self, script: Path, *arguments: object, environ: dict[str, str], **options) -> subprocess.CompletedProcess:
+        command = [*self.command, str(script), "--", *map(str, arguments)]
+        options = {"timeout": SECONDS, "capture_output": True, "text": True, **options}
+        return subprocess.run(command, env={**os.environ, **environ}, stdin=subprocess.DEVNULL, **options)
+
+
+def find_blender(name: str) -> Blender:
+    """Skips where it is missing on a developer's machine; in CI that is a failure."""
+    if name == "bpy":
+        if importlib.util.find_spec("bpy") is None:
+            _missing("the bpy package is not installed (it exists for Python 3.11)")
+        return Blender(name, (sys.executable,))
+    program = shutil.which(name)
+    if program is None:
+        _missing(f"{name} is not on PATH")
+    flags = ("-b", "--factory-startup", "--python-exit-code", "3", "--python")
+    return Blender(name, (program, *flags), program)
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}; CI needs it", pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def fake_python(tmp_path_factory) -> Path:
+    """Stands in for the engine's Python: whatever engine it is asked to run, it runs the fake one."""
+    script = tmp_path_factory.mktemp("fake engine") / "python"
+    script.write_text(
+        f'#!/bin/sh\ncase "$*" in *" -c "*) exec "{sys.executable}" "$@" ;; esac\n'
+        f'exec "{sys.executable}" -I -X utf8 -u "{FAKE}" serve\n'
+    )
+    script.chmod(0o755)
+    return script
+
+
+@pytest.fixture(scope="session")
+def environ(fake_python, tmp_path_factory) -> dict[str, str]:
+    """A user of their own, with the fake engine."""
+    return {
+        "GAUSSMITH_ENGINE_PYTHON": str(fake_python),
+        "GAUSSMITH_FAKE": "",
+        "BLENDER_USER_RESOURCES": str(tmp_path_factory.mktemp("blender user")),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory) -> Path:
+    """The extension zip as `python build.py package` makes it."""
+    spec = importlib.util.spec_from_file_location("build", ROOT / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+    return build.package(tmp_path_factory.mktemp("package"))
+
+
+def check_outcome(outcomes: Path, fact: str, log: str) -> None:
+    """Fails with what the fact said inside Blender."""
+    told = json.loads(outcomes.read_text()) if outcomes.is_file() else {}
+    if fact not in told:
+        pytest.fail(f"Blender did not get to this fact. The end of its output:\n{log[-3000:]}", pytrace=False)
+    if told[fact]:
+        pytest.fail(told[fact], pytrace=False)
+
+
+def engines_left(marker: str) -> list[str]:
+    """Command lines of fake engines whose environment holds `marker`. Linux only."""
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if "fake_engine.py" in words and marker.encode() in (process / "environ").read_bytes():
+                left.append(words)
+        except OSError:
+            continue  # it ended meanwhile
+    return left
