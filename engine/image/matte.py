@@ -31,7 +31,7 @@ _BAND = 3.0  # pixels of that size on each side of the outline whose alpha is es
 _NEAR = 4.0  # distance from the background, in multiples of its noise, up to which a colour belongs to it
 _EDGE = 0.02  # change of colour per pixel of the model that the growing background does not cross
 _LOCAL = 9  # width in pixels of the two box filters that make the background's local mean
-_FLOOR = 0.01  # least noise: 8-bit steps and compression are never taken for structure
+_FLOOR, _CEILING = 0.01, 0.05  # of the noise: 8-bit steps are no structure, and a busy background is not plain
 
 _WARNING = (
     "The background is not plain, so the object may be cut out wrongly. "
@@ -61,14 +61,14 @@ def matte(picture: Picture) -> Matte:
     background = [_resize(candidate, view.shape[1::-1]) for candidate in behind.candidates]
     distance, nearest = _distance(view, background, behind.noise)
     inside = _tidy(~_connected_to_border(distance < _NEAR))
-    inside &= ~_holes(view, nearest, behind.noise, inside)
+    inside &= ~_holes(view - nearest, behind.noise, inside)
     if not inside.any():
         raise PictureError(
             "There is no object in the picture: it shows nothing but background.",
             "Choose a picture with one object that differs from what is behind it.",
         )
     confidence = _confidence(distance, inside, behind)
-    cut = _soft_edges(rgb, nearest, distance, inside)
+    cut = _soft_edges(rgb, nearest, distance, inside, behind.noise)
     return Matte(cut, confidence, "" if confidence >= CONFIDENT else _WARNING)
 
 
@@ -124,7 +124,7 @@ def _background(rgb: Array) -> _Background:
         if outside.sum() < 1.002 * area:
             break
         if area:
-            noise = max(_FLOOR, 1.2 * float(np.median(np.linalg.norm((rgb - nearest)[outside], axis=1))))
+            noise = _noise(float(np.median(np.linalg.norm((rgb - nearest)[outside], axis=1))))
         area = int(outside.sum())
         index = _some(outside)
         coefficients, _ = _robust_fit(every[index], flat[index], np.ones(len(index)), stiff_first=False)
@@ -168,11 +168,16 @@ def _robust_fit(terms: Array, colors: Array, weights: Array, stiff_first: bool) 
         for part in (1, 3, 3, 6, 6, 6) if stiff_first else (used, used, used):
             coefficients = _least_squares(terms, colors, current, min(part, used))
             residual = np.linalg.norm(colors - terms @ coefficients, axis=1)
-            noise = max(_FLOOR, 1.2 * _weighted_median(residual, current))
+            noise = _noise(_weighted_median(residual, current))
             current = 1 / (1 + (residual / (3 * noise)) ** 4)
         fits.append((float(np.minimum(residual, 6 * noise).mean()), coefficients, noise))
     best = min(cost for cost, *_ in fits)
     return next((coefficients, noise) for cost, coefficients, noise in fits if cost <= max(1.15 * best, 0.4 * _FLOOR))
+
+
+def _noise(median: float) -> float:
+    """The noise to reckon with, from the median distance of the background's pixels from their model."""
+    return min(_CEILING, max(_FLOOR, 1.2 * median))
 
 
 def _least_squares(terms: Array, colors: Array, weights: Array, used: int) -> Array:
@@ -244,29 +249,42 @@ def _connected_to_border(mask: Array) -> Array:
 
 
 def _tidy(inside: Array) -> Array:
-    """Without specks and one-pixel threads: parts below 0.2 % of the largest part are dropped."""
-    opened = ndimage.binary_opening(inside, np.ones((3, 3)), border_value=0)
-    opened = ndimage.binary_dilation(opened, np.ones((3, 3)), iterations=2, mask=inside)
+    """Without threads of one pixel, and without parts that are specks beside the largest one or thin all over."""
+    opened = ndimage.binary_opening(inside, np.ones((3, 3)))
+    opened = np.asarray(ndimage.binary_dilation(opened, np.ones((3, 3)), iterations=2, mask=inside), bool)
     labels, count = _label(opened, corners=True)
-    if not count:
-        return opened
     areas = np.bincount(labels.ravel())
     areas[0] = 0
-    return (areas >= max(12, 0.002 * areas.max()))[labels]
+    solid = np.zeros(count + 1, bool)
+    solid[labels[_eroded(opened, max(2, round(0.005 * max(inside.shape))))]] = True
+    return (solid & (areas >= max(12, 0.002 * areas.max())))[labels]
 
 
-def _holes(rgb: Array, background: Array, noise: float, inside: Array) -> Array:
-    """Regions inside the object through which the background is seen: as even as it is, and of its very colour."""
-    tight = np.linalg.norm(rgb - background, axis=-1) < 2.5 * noise
-    labels, count = _label(tight & inside)
-    if not count:
-        return np.zeros_like(inside)
-    areas = np.bincount(labels.ravel())
-    areas[0] = 0
-    index = np.arange(count + 1)
-    means = np.stack([ndimage.mean(rgb[..., c] - background[..., c], labels, index) for c in range(3)], -1)
-    is_hole = (areas > max(20, 0.0005 * inside.sum())) & (np.linalg.norm(np.nan_to_num(means), axis=1) < 1.2 * noise)
-    return ndimage.binary_dilation(is_hole[labels], iterations=1, mask=inside)
+def _holes(difference: Array, noise: float, inside: Array) -> Array:
+    """Regions inside the object through which the background is seen: of its very colour, and as even as it is.
+
+    `difference` [H, W, 3] is that of the picture from the background. A label of the background's colour is told
+    from a hole by its own shading only: what is even and equal counts as a hole.
+    """
+    labels, count = _label((np.linalg.norm(difference, axis=-1) < _NEAR * noise) & inside)
+    areas = np.bincount(labels.ravel())[1:]
+    cores = np.where(_eroded(labels > 0, 2), labels, 0)  # along its rim a hole shows the object's blur
+    means, spreads = _statistics(difference, cores, count)
+    present = np.bincount(cores.ravel(), minlength=count + 1)[1:] > 0
+    is_hole = present & (areas > max(20, 0.0005 * inside.sum())) & (np.linalg.norm(means, axis=1) < 2.5 * noise)
+    is_hole &= np.linalg.norm(spreads, axis=1) < 2 * noise
+    return np.asarray(ndimage.binary_dilation(np.append(False, is_hole)[labels], iterations=1, mask=inside), bool)
+
+
+def _statistics(values: Array, labels: Array, count: int) -> tuple[Array, Array]:
+    """Mean and standard deviation [count, 3] of `values` [H, W, 3] over the parts 1 to `count`; 0 for an empty part."""
+    flat = labels.ravel()
+    number = np.maximum(np.bincount(flat, minlength=count + 1)[1:, None], 1)
+    sums, squares = (
+        np.stack([np.bincount(flat, v[..., c].ravel(), count + 1)[1:] for c in range(3)], -1) / number
+        for v in (values, values**2)
+    )
+    return sums, np.sqrt(np.maximum(squares - sums**2, 0))
 
 
 def _confidence(distance: Array, inside: Array, behind: _Background) -> float:
@@ -278,13 +296,13 @@ def _confidence(distance: Array, inside: Array, behind: _Background) -> float:
     share = float(inside.mean())
     outline = inside & ~_eroded(inside, 3)
     contrast = float(np.percentile(distance[outline], 30)) / _NEAR if outline.any() else 0.0
-    return float(np.clip(min(behind.explained / 0.8, contrast - 0.5, share / 0.01, (0.95 - share) / 0.2), 0, 1))
+    return float(np.clip(min((behind.explained - 0.5) / 0.3, contrast - 0.5, share / 0.01, (0.95 - share) / 0.2), 0, 1))
 
 
 # ---- its edge -------------------------------------------------------------------------------------------------------
 
 
-def _soft_edges(rgb: Array, background: Array, distance: Array, inside: Array) -> Array:
+def _soft_edges(rgb: Array, background: Array, distance: Array, inside: Array, noise: float) -> Array:
     """RGBA [H, W, 4] at full size: alpha and colours along the outline from the compositing equation.
 
     Unknown are a narrow band on both sides of the outline, and the pixels a little further in that are hardly
@@ -309,8 +327,12 @@ def _soft_edges(rgb: Array, background: Array, distance: Array, inside: Array) -
     span = front - behind
     length = np.einsum("hwc,hwc->hw", span, span)
     solved = np.einsum("hwc,hwc->hw", rgb - behind, span) / np.maximum(length, 1e-6)
+    solved = np.clip(solved, 0, 1)
+    off = np.linalg.norm(
+        rgb - behind - solved[..., None] * span, axis=-1
+    )  # not on the line: another colour of the object
     solved = np.clip((solved - 0.1) / 0.85, 0, 1)  # noise on either side is not transparency
-    solved = np.where(known & (length > 0.05**2), solved, mask)
+    solved = np.where(known & (length > 0.05**2) & (off < 0.2 + 3 * noise), solved, mask)
     alpha = np.where(unknown, solved, mask).astype(np.float32)
     mixed = unknown & known & (alpha < 0.95)
     colors = np.where(mixed[..., None], front, rgb)

@@ -55,7 +55,7 @@ def assert_quarters(picture, tolerance=1.0, expected=(RED, GREEN, BLUE, WHITE)):
     ],
 )
 def test_every_format_gives_the_same_colours(tmp_path, suffix, settings, tolerance):
-    Image.fromarray(quarters()).save(tmp_path / f"q{suffix}", **settings)
+    Image.fromarray(quarters()).save(tmp_path / f"q{suffix}", **settings)  # pyright: ignore[reportArgumentType]
     picture = load_picture(tmp_path / f"q{suffix}")
     assert not picture.has_alpha
     assert (picture.rgba[..., 3] == 1).all()
