@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.fields.cameras import Cameras
-from engine.jit import parallel_kernel, prange
+from engine.jit import kernel, parallel_kernel, prange
 from engine.surface.mesh import Mesh
 
 Array = np.ndarray
@@ -96,51 +96,30 @@ def render_mesh(
 ) -> tuple[Array, Array]:
     """Pictures of a mesh: RGBA [C, H, W, 4] float32 with straight alpha, and camera depths [C, H, W] (0 where nothing).
 
-    Takes the texture, or `color` [3] where there is none (mid grey by default). Without a light colours are unshaded.
+    Takes the texture, or `color` [3] where there is none (a light grey by default). Without a light: unshaded.
     Each pixel averages supersample^2 samples; its depth is the nearest of them.
     """
-    grey = np.float32([0.6, 0.6, 0.6]) if color is None else np.asarray(color, np.float32)
-    normals = None
-    if light is not None:
-        normals = mesh.normals if mesh.normals is not None else vertex_normals(mesh.vertices, mesh.faces)
+    textured = mesh.texture is not None and mesh.uvs is not None
+    texture = mesh.texture if textured else np.full((1, 1, 3), 153, np.uint8)
+    if not textured and color is not None:
+        texture = np.round(np.asarray(color, np.float32) * 255).astype(np.uint8).reshape(1, 1, 3)
+    uvs = mesh.uvs if textured else np.zeros((len(mesh.vertices), 2), np.float32)
+    light = light or Light(np.float32([0, 1, 0]), ambient=1.0)
+    normals = mesh.normals if mesh.normals is not None else vertex_normals(mesh.vertices, mesh.faces)
     width, height = cameras.width * supersample, cameras.height * supersample
     rgba = np.empty((len(cameras), cameras.height, cameras.width, 4), np.float32)
     depths = np.empty((len(cameras), cameras.height, cameras.width), np.float32)
+    faces = np.ascontiguousarray(mesh.faces, np.int32)
     for c in range(len(cameras)):
         K = cameras.Ks[c] * np.float32([[supersample], [supersample], [1]])
-        seen = rasterize(mesh.vertices, mesh.faces, cameras.viewmats[c], K, width, height)
-        if mesh.texture is not None and mesh.uvs is not None:
-            colors = sample_texture(mesh.texture, interpolate(seen, mesh.faces, mesh.uvs))
-        else:
-            colors = np.broadcast_to(grey, (height, width, 3))
-        if light is not None and normals is not None:
-            colors = colors * _shade(seen, mesh, normals, cameras.viewmats[c], light)[..., None]
-        rgba[c], depths[c] = _average(colors, seen, supersample)
+        seen = rasterize(mesh.vertices, faces, cameras.viewmats[c], K, width, height)
+        toward_camera = np.ascontiguousarray(-cameras.viewmats[c][2, :3], np.float32)
+        direction = np.asarray(light.direction, np.float32)
+        _shade(
+            seen.face_ids, seen.barycentrics, seen.depths, faces, uvs, texture, normals,
+            toward_camera, direction, np.float32(light.ambient), supersample, rgba[c], depths[c],
+        )  # fmt: skip
     return rgba, depths
-
-
-def _shade(seen: Fragments, mesh: Mesh, normals: Array, viewmat: Array, light: Light) -> Array:
-    """Factor of light per pixel [H, W]; normals are turned towards the camera, so that sheets are lit on both sides."""
-    pixel_normals = interpolate(seen, mesh.faces, normals)
-    toward_camera = -viewmat[2, :3]
-    flip = np.where(pixel_normals @ toward_camera < 0, np.float32(-1), np.float32(1))
-    lengths = np.maximum(np.linalg.norm(pixel_normals, axis=-1), 1e-6)
-    lambert = np.maximum(pixel_normals @ np.asarray(light.direction, np.float32) * flip / lengths, 0)
-    return light.ambient + (1 - light.ambient) * lambert
-
-
-def _average(colors: Array, seen: Fragments, supersample: int) -> tuple[Array, Array]:
-    """Samples to pixels: straight-alpha RGBA [H, W, 4] and the nearest depth [H, W]."""
-    s = supersample
-    height, width = seen.depths.shape[0] // s, seen.depths.shape[1] // s
-    covered = (seen.face_ids >= 0).astype(np.float32)
-    blocks = (colors * covered[..., None]).reshape(height, s, width, s, 3).sum((1, 3))
-    weights = covered.reshape(height, s, width, s).sum((1, 3))
-    rgba = np.zeros((height, width, 4), np.float32)
-    rgba[..., :3] = np.clip(blocks / np.maximum(weights, 1)[..., None], 0, 1)
-    rgba[..., 3] = weights / (s * s)
-    depths = np.where(seen.depths > 0, seen.depths, np.float32(np.inf)).reshape(height, s, width, s).min((1, 3))
-    return rgba, np.where(np.isfinite(depths), depths, np.float32(0))
 
 
 @parallel_kernel
@@ -200,16 +179,76 @@ def _interpolate(face_ids, barycentrics, faces, values, picture):
                 picture[row, column, k] = total
 
 
+@kernel
+def _texel(texture, u, v):
+    """Bilinear colour (r, g, b) in [0, 1], clamped at the border."""
+    height, width = texture.shape[0], texture.shape[1]
+    x = min(max(u * width - np.float32(0.5), np.float32(0)), np.float32(width - 1))
+    y = min(max(v * height - np.float32(0.5), np.float32(0)), np.float32(height - 1))
+    column, row = int(x), int(y)
+    right, below = min(column + 1, width - 1), min(row + 1, height - 1)
+    fx, fy = x - column, y - row
+    a, b = (1 - fx) * (1 - fy) / np.float32(255), fx * (1 - fy) / np.float32(255)
+    c, d = (1 - fx) * fy / np.float32(255), fx * fy / np.float32(255)
+    return (
+        a * texture[row, column, 0]
+        + b * texture[row, right, 0]
+        + c * texture[below, column, 0]
+        + d * texture[below, right, 0],
+        a * texture[row, column, 1]
+        + b * texture[row, right, 1]
+        + c * texture[below, column, 1]
+        + d * texture[below, right, 1],
+        a * texture[row, column, 2]
+        + b * texture[row, right, 2]
+        + c * texture[below, column, 2]
+        + d * texture[below, right, 2],
+    )
+
+
 @parallel_kernel
 def _sample_texture(texture, uvs, colors):
-    height, width = texture.shape[0], texture.shape[1]
     for p in prange(len(uvs)):
-        x = min(max(uvs[p, 0] * width - np.float32(0.5), np.float32(0)), np.float32(width - 1))
-        y = min(max(uvs[p, 1] * height - np.float32(0.5), np.float32(0)), np.float32(height - 1))
-        column, row = int(x), int(y)
-        right, below = min(column + 1, width - 1), min(row + 1, height - 1)
-        fx, fy = x - column, y - row
-        for k in range(3):
-            upper = texture[row, column, k] * (1 - fx) + texture[row, right, k] * fx
-            lower = texture[below, column, k] * (1 - fx) + texture[below, right, k] * fx
-            colors[p, k] = (upper * (1 - fy) + lower * fy) / np.float32(255)
+        colors[p, 0], colors[p, 1], colors[p, 2] = _texel(texture, uvs[p, 0], uvs[p, 1])
+
+
+@parallel_kernel
+def _shade(
+    face_ids, barycentrics, depths, faces, uvs, texture, normals, toward_camera, direction, ambient, s, rgba, nearest
+):
+    """Textured, lit samples averaged into pixels. Normals turn towards the camera: sheets are lit on both sides."""
+    for row in prange(rgba.shape[0]):
+        for column in range(rgba.shape[1]):
+            red = green = blue = depth = np.float32(0)
+            count = 0
+            for y in range(row * s, row * s + s):
+                for x in range(column * s, column * s + s):
+                    f = face_ids[y, x]
+                    if f < 0:
+                        continue
+                    u = v = nx = ny = nz = np.float32(0)
+                    for corner in range(3):
+                        weight, vertex = barycentrics[y, x, corner], faces[f, corner]
+                        u += weight * uvs[vertex, 0]
+                        v += weight * uvs[vertex, 1]
+                        nx += weight * normals[vertex, 0]
+                        ny += weight * normals[vertex, 1]
+                        nz += weight * normals[vertex, 2]
+                    lambert = nx * direction[0] + ny * direction[1] + nz * direction[2]
+                    if nx * toward_camera[0] + ny * toward_camera[1] + nz * toward_camera[2] < 0:
+                        lambert = -lambert
+                    lambert /= max(np.sqrt(nx * nx + ny * ny + nz * nz), np.float32(1e-6))
+                    shade = ambient + (1 - ambient) * max(lambert, np.float32(0))
+                    r, g, b = _texel(texture, u, v)
+                    red += r * shade
+                    green += g * shade
+                    blue += b * shade
+                    if count == 0 or depths[y, x] < depth:
+                        depth = depths[y, x]
+                    count += 1
+            scale = 1 / np.float32(max(count, 1))
+            rgba[row, column, 0] = min(red * scale, np.float32(1))
+            rgba[row, column, 1] = min(green * scale, np.float32(1))
+            rgba[row, column, 2] = min(blue * scale, np.float32(1))
+            rgba[row, column, 3] = np.float32(count) / (s * s)
+            nearest[row, column] = depth

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Batches for AGG: examples drawn in worker processes, stacked into tensors."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from engine.generators.agg.anchors import make_anchors
+from engine.generators.agg.config import AggConfig
+from engine.generators.agg.loss import Batch
+from engine.image.inflate import inflate
+from engine.training.data.packs import Pack
+from engine.training.data.views import Example, ViewSettings, make_example
+from engine.training.data.visible import visible_points
+
+KEPT_POINTS = 8192
+"""Visible points remembered per object; each example draws from them."""
+
+
+def example_arrays(example: Example, config: AggConfig, seed: int) -> dict[str, np.ndarray | np.float32]:
+    """One example as the arrays of `Batch`, without the leading B."""
+    anchors, spacing = make_anchors(example.picture[..., 3], config.queries, seed)
+    return {
+        "picture": example.picture.transpose(2, 0, 1),
+        "inflated": inflated_layers(example.picture[..., 3], config)[None],
+        "anchors": anchors,
+        "spacing": np.float32(spacing),
+        "layers": example.layers,
+        "mask": example.mask,
+        "points": example.points,
+        "targets": example.targets,
+        "viewmats": example.viewmats,
+        "Ks": example.Ks,
+        "tan_half_fov": np.float32(example.tan_half_fov),
+        "elevation": np.float32(example.elevation),
+    }
+
+
+def inflated_layers(alpha: np.ndarray, config: AggConfig) -> np.ndarray:
+    """The inflated silhouette [L, L] of a picture's alpha [S, S]."""
+    step = config.picture // config.layers
+    reduced = alpha.reshape(config.layers, step, config.layers, step).mean((1, 3))
+    return inflate(reduced > 0.5)
+
+
+class Examples(IterableDataset):
+    """An endless stream of examples from packs; each worker process draws its own."""
+
+    def __init__(self, indexes: list[Path], config: AggConfig, settings: ViewSettings, seed: int) -> None:
+        self.indexes, self.config, self.settings, self.seed = indexes, config, settings, seed
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray | np.float32]]:
+        import numba
+
+        numba.set_num_threads(1)  # one process per core already
+        worker = torch.utils.data.get_worker_info()
+        rng = np.random.default_rng([self.seed, worker.id if worker else 0])
+        packs = [Pack(index) for index in self.indexes]
+        objects = [(pack, i) for pack in packs for i in range(len(pack))]
+        chances = np.concatenate([pack.weights() * len(pack) for pack in packs])
+        chances /= chances.sum()
+        points: dict[int, np.ndarray] = {}
+        while True:
+            chosen = int(rng.choice(len(objects), p=chances))
+            pack, i = objects[chosen]
+            mesh = pack.mesh(i)
+            if chosen not in points:
+                points[chosen] = visible_points(mesh, KEPT_POINTS, rng).astype(np.float16)
+            some = rng.choice(KEPT_POINTS, 2048, replace=False)
+            example = make_example(mesh, points[chosen][some].astype(np.float32), self.settings, rng)
+            if example.mask.sum() < 12:
+                continue  # a hair seen edge-on: no picture to learn from
+            yield example_arrays(example, self.config, int(rng.integers(2**31)))
+
+
+def collate(arrays: list[dict[str, np.ndarray | np.float32]]) -> Batch:
+    """Stacks examples into one batch of tensors."""
+    return Batch(**{f.name: torch.from_numpy(np.stack([a[f.name] for a in arrays])) for f in fields(Batch)})
+
+
+def batches(
+    indexes: list[Path], config: AggConfig, settings: ViewSettings, batch: int, workers: int, seed: int
+) -> Iterator[Batch]:
+    """An endless stream of batches drawn by `workers` processes."""
+    loader = DataLoader(
+        Examples(indexes, config, settings, seed),
+        batch_size=batch,
+        collate_fn=collate,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=3 if workers else None,
+    )
+    return iter(loader)

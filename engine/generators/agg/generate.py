@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""AGG at work: one picture to Gaussians in one pass, without torch (Xu et al. 2024)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.conventions import OBJECT_EXTENT
+from engine.fields.gaussians import Gaussians
+from engine.generators.agg.anchors import make_anchors
+from engine.generators.base import Report, silent
+from engine.image.frame import frame
+from engine.image.inflate import inflate
+from engine.nets.runtime import OnnxNetwork
+
+Array = np.ndarray
+
+WEIGHTS = Path(__file__).parents[2] / "weights"
+PHOTO = 256
+"""Side of the framed picture that seen Gaussians take their colours from."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Gaussians in the view frame of `anchors`, and the camera the network believes the picture was taken with."""
+
+    gaussians: Gaussians
+    tan_half_fov: float
+    elevation: float  # radians above the horizon
+
+
+class AggGenerator:
+    """The default generator: a picture with its object cut out becomes Gaussians."""
+
+    name = "agg"
+
+    def __init__(self, network: OnnxNetwork) -> None:
+        self.network = network
+        self.settings = network.card["settings"]
+
+    @classmethod
+    def load(cls, weights: str | Path | None = None) -> "AggGenerator":
+        """The generator with the bundled weights, or those at `weights` (an `.onnx` file). Raises `WeightsError`."""
+        return cls(OnnxNetwork(weights or WEIGHTS / "agg_xs.onnx"))
+
+    def generate(self, prompt: Array, *, seed: int = 0, report: Report | None = None) -> Gaussians:
+        """Gaussians [N] upright in the object frame, longest side OBJECT_EXTENT, from RGBA `prompt` [H, W, 4].
+
+        The seed moves the points the network starts from. Raises `PictureError` where nothing in it is opaque.
+        """
+        report = report or silent
+        report("generate", 0.0, "Looking at the picture")
+        seen = self.look(frame(prompt, PHOTO).rgba, seed)
+        report("generate", 1.0, "Standing it upright")
+        return normalised(upright(seen))
+
+    def look(self, photo: Array, seed: int = 0) -> Seen:
+        """Gaussians in the view frame from a framed picture [PHOTO, PHOTO, 4]."""
+        size, layers = self.settings["picture"], self.settings["layers"]
+        picture = reduced(photo, size)
+        alpha = picture[..., 3]
+        anchors, spacing = make_anchors(alpha, self.settings["generate"], seed)
+        out = self.network(
+            picture=np.ascontiguousarray(picture.transpose(2, 0, 1)[None]),
+            inflated=inflate(reduced(picture, layers)[..., 3] > 0.5)[None, None],
+            anchors=anchors[None],
+        )
+        means, t = out["means"][0], float(out["tan_half_fov"][0])
+        keep = out["keep"][0][:, None]
+        colors = keep * photo_colors(photo, means, t) + (1 - keep) * out["field"][0]
+        scale = self.settings["scale"] * spacing
+        return Seen(
+            isotropic(means, scale, out["opacities"][0], colors),
+            tan_half_fov=t,
+            elevation=float(out["elevation"][0]),
+        )
+
+
+def isotropic(means: Array, scale: float, opacities: Array, colors: Array) -> Gaussians:
+    """Gaussians with AGG's canonical shape: one scale for all, no rotation."""
+    quats = np.tile([1.0, 0, 0, 0], (len(means), 1))
+    return Gaussians(means, quats, np.full((len(means), 3), scale), opacities.clip(0, 1), colors.clip(0, 1))
+
+
+def photo_colors(photo: Array, means: Array, tan_half_fov: float) -> Array:
+    """Colours [N, 3] of the photo [S, S, 4] where each mean of the view frame projects, bilinear, alpha-weighted."""
+    side = len(photo)
+    perspective = np.maximum(1 - tan_half_fov * means[:, 2:], 0.1)
+    x, y = ((means[:, :2] / perspective * [1, -1] + 1) * (side / 2) - 0.5).clip(0, side - 1).T
+    column, row = x.astype(int).clip(0, side - 2), y.astype(int).clip(0, side - 2)
+    fx, fy = (x - column)[:, None], (y - row)[:, None]
+    premultiplied = np.concatenate([photo[..., :3] * photo[..., 3:], photo[..., 3:]], -1)
+    upper = premultiplied[row, column] * (1 - fx) + premultiplied[row, column + 1] * fx
+    lower = premultiplied[row + 1, column] * (1 - fx) + premultiplied[row + 1, column + 1] * fx
+    sampled = upper * (1 - fy) + lower * fy
+    return sampled[:, :3] / np.maximum(sampled[:, 3:], 0.1)
+
+
+def reduced(picture: Array, size: int) -> Array:
+    """A straight-alpha picture [S, S, 4] averaged down to [size, size, 4]; S is a multiple of `size`."""
+    step = len(picture) // size
+    premultiplied = np.concatenate([picture[..., :3] * picture[..., 3:], picture[..., 3:]], -1)
+    mean = premultiplied.reshape(size, step, size, step, 4).mean((1, 3))
+    colors = mean[..., :3] / np.maximum(mean[..., 3:], 1e-6)
+    return np.concatenate([colors, mean[..., 3:]], -1).astype(np.float32)
+
+
+def upright(seen: Seen) -> Gaussians:
+    """Turns what a raised camera saw about x, so that the world's up is +y. Isotropic Gaussians keep their shape."""
+    cos, sin = np.cos(seen.elevation), np.sin(seen.elevation)
+    turn = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]], np.float32)
+    g = seen.gaussians
+    return Gaussians(g.means @ turn.T, g.quats, g.scales, g.opacities, g.colors)
+
+
+def normalised(gaussians: Gaussians) -> Gaussians:
+    """Centred, with the longest side of the means' box OBJECT_EXTENT."""
+    low, high = gaussians.bounds()
+    return gaussians.scaled(OBJECT_EXTENT / max(float((high - low).max()), 1e-6), -(low + high) / 2)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Training of AGG's coarse stage: `python -m engine train agg --data INDEX.csv --minutes 90 --run runs/agg-xs`."""
+
+import argparse
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numba
+import torch
+from tqdm import tqdm
+
+from engine.errors import GaussmithError, OptionError
+from engine.generators.agg.config import PRESETS
+from engine.generators.agg.data import batches
+from engine.generators.agg.loss import Batch, LossWeights, geometry_loss, look_loss, rendering_loss
+from engine.generators.agg.network import AggNetwork
+from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.data.views import ViewSettings
+from engine.training.ema import Ema
+from engine.training.schedule import TimeBudget, learning_rate
+from engine.training.stats import Stats, save_grid
+
+STAGES = ("layers", "warmup", "coarse")
+"""Depth layers and camera alone; then the queries too, by Chamfer distance; then all, with rendered views."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a run is made of."""
+
+    preset: str = "xs"
+    minutes: float = 90.0
+    batch: int = 8
+    peak_rate: float = 1e-3
+    weight_decay: float = 0.02
+    clip: float = 1.0
+    ema: float = 0.999
+    shares: tuple[float, float] = (0.35, 0.5)  # of the minutes used when the second and third stage begin
+    warmup_queries: int = 512
+    workers: int = 1
+    threads: int = 2  # one, where other work shares the machine: waiting for a busy core costs more than it gains
+    seed: int = 0
+    save_every: float = 180.0  # seconds
+    report_every: int = 25  # steps
+
+
+def train(indexes: list[Path], run: Path, settings: TrainSettings, resume: bool) -> Path:
+    """Trains until the run's minutes are used and returns the path of its last checkpoint."""
+    # Settings
+    config = PRESETS[settings.preset]
+    views = ViewSettings(picture=config.picture, layers=config.layers)
+    run.mkdir(parents=True, exist_ok=True)
+    checkpoint = run / "checkpoint.pt"
+    torch.manual_seed(settings.seed)
+    torch.set_num_threads(settings.threads)
+    numba.set_num_threads(min(settings.threads, numba.get_num_threads()))
+
+    # Network
+    network = AggNetwork(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ema = Ema(network, settings.ema)
+
+    # Optimiser
+    optimizer = torch.optim.AdamW(
+        network.parameters(), settings.peak_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+    )
+    budget, step = TimeBudget(settings.minutes), 0
+    if resume and checkpoint.exists():
+        state, note = load_checkpoint(checkpoint)
+        if state["preset"] != settings.preset:
+            raise OptionError(
+                f"{run} is a run of preset {state['preset']!r}, not {settings.preset!r}.",
+                "Give another --run folder or that preset.",
+            )
+        network.load_state_dict(state["network"])
+        ema.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        budget, step = TimeBudget(settings.minutes, state["seconds"]), state["step"]
+        tqdm.write(note or f"Continuing {run} at step {step}, {state['seconds'] / 60:.1f} minutes used.")
+
+    # Loop
+    precision = torch.bfloat16 if _has_bfloat16() else torch.float32
+    stats, weights, stage, stream = Stats(run), LossWeights(), "", None
+    saved = budget.elapsed()
+    bar = tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}| {postfix}")
+    while not budget.over():
+        current = STAGES[sum(budget.fraction() >= share for share in settings.shares)]
+        if current != stage:
+            stage = current
+            queries = config.queries if stage == "coarse" else settings.warmup_queries
+            targets = replace(views, targets=views.targets if stage == "coarse" else 0)
+            seed = settings.seed + step
+            stream = batches(indexes, replace(config, queries=queries), targets, settings.batch, settings.workers, seed)
+        assert stream is not None
+        batch = next(stream)
+        rate = learning_rate(budget.fraction(), step, settings.peak_rate)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        rendered = None
+        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
+            if stage == "layers":
+                look, output = network.look(batch.picture, batch.inflated), None
+            else:
+                output = network(batch.picture, batch.inflated, batch.anchors)
+                look = output.look
+        if output is None:
+            loss, parts = look_loss(look, batch, weights)
+        elif stage == "warmup":
+            loss, parts = geometry_loss(output, batch, weights)
+        else:
+            loss, parts = geometry_loss(output, batch, replace(weights, chamfer=weights.chamfer_coarse))
+            rendering, more, rendered = rendering_loss(output, batch, config, weights)
+            loss, parts = loss + rendering, parts | more
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+        if torch.isfinite(norm):
+            optimizer.step()
+            ema.update(network, step)
+        stats.add(parts | {"loss": loss.item(), "skipped": float(not torch.isfinite(norm))})
+        step += 1
+
+        # Report
+        if step % settings.report_every == 0:
+            line = stats.report(step=step, minutes=round(budget.elapsed() / 60, 2), stage=stage, rate=round(rate, 7))
+            bar.n = round(100 * budget.fraction(), 1)
+            bar.set_postfix_str(f"step {step} {stage} loss {line['loss']:.4f}")
+        if step % (20 * settings.report_every) == 0:
+            _save_pictures(run / f"grid-{step:06d}.png", batch, look.layers.detach(), rendered)
+
+        # Save
+        if budget.elapsed() - saved > settings.save_every or budget.over():
+            saved = budget.elapsed()
+            save_checkpoint(
+                checkpoint,
+                {
+                    "preset": settings.preset,
+                    "settings": asdict(settings),
+                    "step": step,
+                    "seconds": saved,
+                    "network": network.state_dict(),
+                    "ema": ema.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                },
+            )
+    bar.close()
+    return checkpoint
+
+
+def _has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself; emulated it is many times slower than float32."""
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _save_pictures(path: Path, batch: Batch, layers: torch.Tensor, rendered: torch.Tensor | None) -> None:
+    """The first examples: picture, true and predicted layers; in the coarse stage true and rendered views."""
+    rows = []
+    size = batch.picture.shape[-1]
+
+    def grown(picture: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.interpolate(picture.permute(2, 0, 1)[None], size=size)[0].permute(1, 2, 0)
+
+    for b in range(min(6, len(batch.picture))):
+        rgba = batch.picture[b].permute(1, 2, 0)
+        row = [rgba[..., :3] * rgba[..., 3:]]
+        for pair in (batch.layers[b], layers[b] * batch.mask[b]):
+            row += [grown((z[..., None] * 0.4 + 0.5).expand(-1, -1, 3)) for z in pair]
+        if rendered is not None:
+            for t in range(1, rendered.shape[1]):
+                row += [grown(batch.targets[b, t, ..., :3] * batch.targets[b, t, ..., 3:]), grown(rendered[b, t])]
+        rows.append([picture.numpy() for picture in row])
+    save_grid(path, rows)
+
+
+def main(argv: list[str]) -> int:
+    """The command line of `engine train agg`; returns the exit code."""
+    defaults = TrainSettings()
+    parser = argparse.ArgumentParser(prog="engine train agg", description=__doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="index files of packs")
+    parser.add_argument("--run", type=Path, default=Path("runs/agg"), help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument("--preset", choices=list(PRESETS), default=defaults.preset)
+    parser.add_argument("--minutes", type=float, default=defaults.minutes, help="all sittings together")
+    parser.add_argument("--batch", type=int, default=defaults.batch)
+    parser.add_argument("--workers", type=int, default=defaults.workers)
+    parser.add_argument("--threads", type=int, default=defaults.threads)
+    parser.add_argument("--seed", type=int, default=defaults.seed)
+    options = vars(parser.parse_args(argv))
+    indexes, run, resume = options.pop("data"), options.pop("run"), options.pop("resume")
+    try:
+        if not resume and (run / "checkpoint.pt").exists():
+            raise OptionError(f"{run} already holds a run.", "Add --resume to continue it, or give another --run.")
+        checkpoint = train(indexes, run, TrainSettings(**options), resume)
+    except GaussmithError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(checkpoint)
+    return 0
