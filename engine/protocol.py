@@ -23,7 +23,7 @@ Standard library only: Blender imports this file.
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_origin
 
 PROTOCOL = 1
 """Number of this wire. A message of another number is refused: one side is older than the other."""
@@ -133,8 +133,8 @@ class BadMessage(ValueError):
 
 
 def encode(message: Message) -> bytes:
-    """One message as one line of UTF-8 JSON, newline included."""
-    return (json.dumps({"kind": message.kind, **asdict(message)}, ensure_ascii=False) + "\n").encode()
+    """One message as one line of JSON, newline included; in ASCII, so that file names of any kind survive."""
+    return (json.dumps({"kind": message.kind, **asdict(message)}) + "\n").encode("ascii")
 
 
 def decode(line: bytes) -> Message:
@@ -164,10 +164,9 @@ def _message(content: dict[str, Any]) -> Message:
     if unknown:
         raise BadMessage(f"Message {kind!r} has no field {unknown[0]!r}.")
     for name, value in content.items():
-        expected = _JSON_TYPES.get(known[name].type)
-        if expected and (not isinstance(value, expected) or isinstance(value, bool)):
-            raise BadMessage(f"Field {name!r} of message {kind!r} has the wrong type {type(value).__name__}.")
-        if not expected and not isinstance(value, (dict, list)):
+        wanted = known[name].type
+        expected = _JSON_TYPES.get(wanted) or get_origin(wanted)
+        if not isinstance(value, expected) or isinstance(value, bool):
             raise BadMessage(f"Field {name!r} of message {kind!r} has the wrong type {type(value).__name__}.")
     try:
         return cls(**content)
