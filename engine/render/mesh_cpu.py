@@ -88,7 +88,7 @@ def vertex_normals(vertices: Array, faces: Array) -> Array:
         for axis in range(3):
             normals[:, axis] += np.bincount(faces[:, corner], face_normals[:, axis], len(vertices)).astype(np.float32)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.where(lengths > 1e-20, normals / np.maximum(lengths, 1e-20), np.float32([0, 1, 0])).astype(np.float32)
+    return np.where(lengths > 1e-20, normals / np.maximum(lengths, 1e-20), np.array([0, 1, 0])).astype(np.float32)
 
 
 def render_mesh(
@@ -104,14 +104,14 @@ def render_mesh(
     if not textured and color is not None:
         texture = np.round(np.asarray(color, np.float32) * 255).astype(np.uint8).reshape(1, 1, 3)
     uvs = mesh.uvs if textured else np.zeros((len(mesh.vertices), 2), np.float32)
-    light = light or Light(np.float32([0, 1, 0]), ambient=1.0)
+    light = light or Light(np.array([0, 1, 0]), ambient=1.0)
     normals = mesh.normals if mesh.normals is not None else vertex_normals(mesh.vertices, mesh.faces)
     width, height = cameras.width * supersample, cameras.height * supersample
     rgba = np.empty((len(cameras), cameras.height, cameras.width, 4), np.float32)
     depths = np.empty((len(cameras), cameras.height, cameras.width), np.float32)
     faces = np.ascontiguousarray(mesh.faces, np.int32)
     for c in range(len(cameras)):
-        K = cameras.Ks[c] * np.float32([[supersample], [supersample], [1]])
+        K = cameras.Ks[c] * np.array([[supersample], [supersample], [1]])
         seen = rasterize(mesh.vertices, faces, cameras.viewmats[c], K, width, height)
         toward_camera = np.ascontiguousarray(-cameras.viewmats[c][2, :3], np.float32)
         direction = np.asarray(light.direction, np.float32)
