@@ -119,8 +119,8 @@ for line in json.load(sys.stdin):
         continue
     try:
         found = metadata.distribution(requirement.name)
-        files = found.files or []
-        if files and requirement.specifier.contains(found.version) and all(f.locate().exists() for f in files):
+        files = [file for file in found.files or () if file.suffix != ".pyc"]
+        if files and requirement.specifier.contains(found.version) and all(file.locate().exists() for file in files):
             continue
         if not files or requirement.specifier.contains(found.version):
             shutil.rmtree(found._path)  # an install cut short: without its record pip installs over it

@@ -246,7 +246,18 @@ def test_the_stage_is_the_addon_with_the_engine_inside(staged_extension, root):
         assert (staged_extension / name).is_file(), name
     weights = {path.name for path in (root / "engine" / "weights").rglob("*.onnx")}
     assert {path.name for path in (staged_extension / "engine" / "weights").rglob("*.onnx")} == weights
-    assert not [path for path in staged_extension.rglob("*") if path.name == "__pycache__" or path.name[0] == "."]
+
+
+def test_caches_and_half_written_files_are_not_staged(build, root, tmp_path, monkeypatch):
+    for name in ("addon/__init__.py", "addon/__pycache__/a.pyc", "addon/.notes", "engine/a.py", "engine/w/a.onnx.part"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("LICENSE", "blender_manifest.toml"):
+        shutil.copy(root / name, tmp_path)
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    staged = build.stage(tmp_path / "stage")
+    files = {path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()}
+    assert files == {"__init__.py", "LICENSE", "blender_manifest.toml", "engine/a.py"}
 
 
 @pytest.mark.slow
@@ -257,9 +268,10 @@ def test_two_builds_are_byte_identical_and_blender_accepts_them(build, tmp_path)
     with zipfile.ZipFile(first) as archive:
         names = archive.namelist()
         manifest = tomllib.loads(archive.read("blender_manifest.toml").decode())
+        entries = {(entry.date_time, entry.external_attr >> 16) for entry in archive.infolist()}
     assert names == sorted(names)
+    assert entries == {((1980, 1, 1, 0, 0, 0), 0o100644)}
     assert first.name == f"{manifest['id']}-{manifest['version']}.zip"
-    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".part"))]
 
 
 @pytest.mark.slow
