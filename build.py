@@ -23,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 DIST = ROOT / "dist"
+EXAMPLES = ROOT / "examples"
 DEMO = ROOT / "out" / "demo"
 
 PYTHONS = ((3, 11), (3, 12), (3, 13))
@@ -354,11 +355,21 @@ def demo_inputs(pictures: list[Path]) -> str:
     return digest.hexdigest()
 
 
+DRAW_SHEET = """
+import sys
+from engine.export.preview import comparison_sheet
+sheet, *files = sys.argv[1:]
+half = len(files) // 2
+comparison_sheet(list(zip(files[:half], files[half:])), sheet, views=6)
+"""
+"""Run in the environment: a row for each picture and the mesh made from it."""
+
+
 def demo() -> int:
     """Meshes from the pictures in examples/, made by the add-on's batch inside Blender, and a sheet to look at."""
     blender = find_blender()
     setup("engine", *([] if blender else ["bpy"]))
-    pictures = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".png", ".jpg"))
+    pictures = sorted(path for path in EXAMPLES.iterdir() if path.suffix in (".png", ".jpg"))
     report, blend, sheet, mark = (DEMO / name for name in ("report.jsonl", "demo.blend", "contact_sheet.png", "inputs"))
     meshes = [DEMO / f"{picture.stem}.glb" for picture in pictures]
     DEMO.mkdir(parents=True, exist_ok=True)
@@ -370,11 +381,14 @@ def demo() -> int:
     if all(path.is_file() for path in (*meshes, report, blend, sheet)):
         say("Everything is there from an earlier run; delete out/demo to make it anew.")
     else:
+        for picture, mesh in zip(pictures, meshes):
+            if picture.name not in stage_seconds(report):  # cut short between the mesh and its line in the report
+                mesh.unlink(missing_ok=True)
         blend.unlink(missing_ok=True)
         say(f"Making {len(pictures)} meshes in {blender or 'the bpy package'}; a first run also compiles kernels.")
         if code := run_batch(blender, [*pictures, "--output", DEMO, "--report", report, "--blend", blend]):
             return code
-        if run("examples/contact_sheet.py", *pictures, "--meshes", DEMO, "--output", sheet):
+        if run("-c", DRAW_SHEET, sheet, *pictures, *meshes):
             raise Problem(f"Drawing {sheet} failed; the meshes are in {DEMO}.")
     say(demo_table(report))
     say(f"Meshes         {DEMO}{os.sep}*.glb\nBlender file   {blend}\nContact sheet  {sheet}")
@@ -405,10 +419,16 @@ def run_batch(blender: str | None, arguments: list[Path | str]) -> int:
     return batch.returncode
 
 
+def stage_seconds(report: Path) -> dict[str, dict[str, float]]:
+    """Picture -> stage -> seconds, of the pictures done so far."""
+    lines = report.read_text(encoding="utf-8").splitlines() if report.is_file() else []
+    records = [json.loads(line) for line in lines]
+    return {Path(record["picture"]).name: record["seconds"] for record in records if record["status"] == "done"}
+
+
 def demo_table(report: Path) -> str:
     """Seconds per stage (columns) of each picture (rows)."""
-    records = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
-    made = {Path(record["picture"]).name: record["seconds"] for record in records if record["status"] == "done"}
+    made = stage_seconds(report)
     stages = list(dict.fromkeys(name for seconds in made.values() for name in seconds))
     width = max(map(len, made))
     lines = ["".join([" " * width, *(f"{name:>12}" for name in [*stages, "all, s"])])]

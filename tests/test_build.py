@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import load_build
 
@@ -282,3 +283,41 @@ def test_what_blender_refuses_is_not_packed(build, tmp_path):
     manifest.write_text(manifest.read_text().replace('blender_version_min = "4.2.0"', 'blender_version_min = "4"'))
     with pytest.raises(build.Problem, match=r"Blender refuses(?s:.*)blender_version_min"):
         build.validate(staged)
+
+
+# --- The demo --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.blender
+def test_the_demo_makes_meshes_a_blender_file_and_a_sheet_once(build, root, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(build, "EXAMPLES", tmp_path / "pictures")
+    monkeypatch.setattr(build, "DEMO", tmp_path / "demo")
+    monkeypatch.setattr(build, "demo_inputs", lambda pictures: "unchanged")
+    build.EXAMPLES.mkdir()
+    for name in ("mushroom.png", "cabinet.jpg"):
+        shutil.copy(root / "examples" / name, build.EXAMPLES)
+    assert build.demo() == 0
+    shown = capfd.readouterr().out
+    assert "[1/2] cabinet.jpg: " in shown
+    assert "[2/2] mushroom.png: " in shown
+    table = [line.split() for line in shown.splitlines() if line.startswith(("cabinet.jpg ", "mushroom.png "))]
+    assert [row[0] for row in table] == ["cabinet.jpg", "mushroom.png"]
+    for row in table:
+        seconds = [float(word) for word in row[1:]]
+        assert len(seconds) > 3
+        assert sum(seconds[:-1]) == pytest.approx(seconds[-1], abs=0.01 * len(seconds))
+    made = {name: build.DEMO / name for name in ("cabinet.glb", "mushroom.glb", "demo.blend", "contact_sheet.png")}
+    assert made["cabinet.glb"].read_bytes()[:4] == made["mushroom.glb"].read_bytes()[:4] == b"glTF"
+    with Image.open(made["contact_sheet.png"]) as sheet:
+        assert sheet.width > 3 * sheet.height  # two rows: the picture and six views
+
+    times = {name: path.stat().st_mtime_ns for name, path in made.items()}
+    assert build.demo() == 0
+    assert "from an earlier run" in capfd.readouterr().out
+    assert {name: path.stat().st_mtime_ns for name, path in made.items()} == times
+
+    made["cabinet.glb"].unlink()
+    assert build.demo() == 0
+    again = {name: path.stat().st_mtime_ns for name, path in made.items()}
+    assert {name for name in made if again[name] != times[name]} == {"cabinet.glb", "demo.blend", "contact_sheet.png"}
