@@ -234,8 +234,14 @@ def setup(*parts: str) -> None:
     wanted = {part: fingerprint(part) for part in parts}
     if version in PYTHONS and all(stamp.get(part) == mark for part, mark in wanted.items()):
         return
-    if version not in PYTHONS:
-        base, version = find_python()
+    base, version = ("", version) if version in PYTHONS else find_python()
+    if "bpy" in parts and version != (3, 11):
+        raise Problem(
+            f"This needs the bpy package, which exists for Python 3.11 only; {base or VENV} is "
+            f"{version[0]}.{version[1]}. Name a Python 3.11: GAUSSMITH_PYTHON=/path/to/python3.11 python build.py demo "
+            "(for the demo, a Blender 4.2 or newer on PATH also does)."
+        )
+    if base:
         say(f"Making {VENV} with Python {version[0]}.{version[1]} ({base})")
         if VENV.exists():
             shutil.rmtree(VENV)
@@ -244,12 +250,6 @@ def setup(*parts: str) -> None:
             shutil.rmtree(VENV, ignore_errors=True)
             raise Problem(f"Python could not make {VENV}: {(made.stderr or made.stdout).strip()}")
         stamp = {}
-    if "bpy" in parts and version != (3, 11):
-        raise Problem(
-            f"This needs the bpy package, which exists for Python 3.11 only; {VENV} uses {version[0]}.{version[1]}. "
-            "Name a Python 3.11: GAUSSMITH_PYTHON=/path/to/python3.11 python build.py demo "
-            "(for the demo, a Blender 4.2 or newer on PATH also does)."
-        )
     for part in parts:
         if stamp.get(part) != wanted[part]:
             write_stamp({name: mark for name, mark in stamp.items() if name != part})
@@ -517,6 +517,8 @@ def main(argv: list[str]) -> int:
     except Problem as problem:
         print(f"build.py: {problem}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # whoever read our lines has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     except KeyboardInterrupt:
         print("build.py: stopped; the same command goes on from here.", file=sys.stderr)
         return 130

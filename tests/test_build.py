@@ -64,6 +64,17 @@ def test_without_a_suitable_python_the_sentence_says_which_one_is_needed(build, 
 
 
 @POSIX
+def test_bpy_is_not_promised_to_a_python_that_has_none(build, monkeypatch, tmp_path):
+    monkeypatch.setenv("GAUSSMITH_PYTHON", str(executable(tmp_path / "python3", "echo 3 13")))
+    monkeypatch.setattr(build, "VENV", tmp_path / ".venv")
+    with pytest.raises(
+        build.Problem, match=r"bpy package.*Python 3\.11 only.*is 3\.13.*GAUSSMITH_PYTHON=.*Blender 4\.2"
+    ):
+        build.setup("engine", "bpy")
+    assert not build.VENV.exists()
+
+
+@POSIX
 def test_a_shim_that_does_not_run_is_passed_over_for_the_next_on_path(build, monkeypatch, tmp_path):
     monkeypatch.delenv("GAUSSMITH_PYTHON", raising=False)
     monkeypatch.setattr(build.sys, "version_info", (3, 9, 1))

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Holds the import rules of engine/DESIGN.md, by reading every file, and what no file of the repository may contain."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = ROOT / "engine"
+
+EVERYWHERE = ("conventions", "errors", "paths", "jit")
+"""May be imported by every part of the engine, beside `__version__`."""
+
+ALLOWED = {  # part of the engine: the parts it may import, beside itself and EVERYWHERE
+    "jit": (),
+    "image": (),
+    "fields": (),
+    "render": ("fields", "surface.mesh"),
+    "surface": ("fields",),
+    "texture": ("fields", "render", "surface"),
+    "export": ("fields", "render", "surface", "texture"),
+    "nets": (),
+    "training": ("fields", "image", "nets", "render", "surface.mesh"),
+    "generators": ("fields", "image", "nets"),
+    "options": (),
+    "device": (),
+    "pipeline": ("image", "generators.base", "fields", "surface", "texture", "export", "options"),
+    "batch": ("image.load",),
+    "server": ("protocol", "pipeline", "device", "options", "generators.base"),
+    "doctor": ("pipeline", "device", "options", "generators.base"),
+    "cli": ("batch", "doctor", "export", "generators", "options", "pipeline", "server"),
+    "__main__": ("cli",),
+}
+STANDARD_LIBRARY_ONLY = ("protocol", "conventions", "errors", "paths")
+TRAINING_FILES = ("network", "loss", "train", "data", "export", "evaluate")
+"""Files of a generator's folder that only training needs: they may also import training, render, surface and torch."""
+TORCH = ("torch", "onnx", "onnxscript")
+
+
+def modules(folder: Path) -> dict[str, Path]:
+    """Dotted name below `folder` -> file, of every Python file."""
+    files = sorted(path for path in folder.rglob("*.py") if "__pycache__" not in path.parts)
+    return {".".join(path.relative_to(folder).with_suffix("").parts): path for path in files}
+
+
+def imports(path: Path) -> set[str]:
+    """All that a file imports, also in functions; `from a.b import c` gives `a.b.c`, relative ones begin with a dot."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
+    return found
+
+
+def is_in(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(part + ".") for part in parts)
+
+
+def is_training(module: str) -> bool:
+    """Whether only training and its tests run this file, so that it may import torch."""
+    words = module.split(".")
+    if words[0] == "generators":
+        return len(words) == 3 and words[2] in TRAINING_FILES
+    if words[0] == "nets":
+        return words[-1] not in ("runtime", "__init__")
+    return words[0] == "training" or module in ("render.splat_torch", "render.splat_reference")
+
+
+def allowed(module: str) -> tuple[str, ...]:
+    part = module.split(".")[0]
+    extra = ("training", "render", "surface") if part == "generators" and is_training(module) else ()
+    return (*EVERYWHERE, "__version__", part, *ALLOWED[part], *extra)
+
+
+ENGINE_MODULES = {name: path for name, path in modules(ENGINE).items() if not name.endswith("__init__")}
+
+
+@pytest.mark.parametrize("module", [name for name in ENGINE_MODULES if name not in STANDARD_LIBRARY_ONLY])
+def test_imports_point_one_way(module):
+    own = {name.removeprefix("engine.") for name in imports(ENGINE_MODULES[module]) if is_in(name, ("engine",))}
+    forbidden = {name for name in own if not is_in(name, allowed(module))}
+    assert not forbidden, f"engine/{module} may import {allowed(module)}; see engine/DESIGN.md"
+
+
+@pytest.mark.parametrize("module", STANDARD_LIBRARY_ONLY)
+def test_the_ground_floor_needs_the_standard_library_only(module):
+    names = imports(ENGINE_MODULES[module])
+    foreign = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
+    assert {name for name in foreign if not is_in(name, ("engine.errors",))} == set()
+
+
+@pytest.mark.parametrize("module", ENGINE_MODULES)
+def test_inside_the_engine_imports_are_absolute(module):
+    assert [name for name in imports(ENGINE_MODULES[module]) if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("module", [name for name in ENGINE_MODULES if not is_training(name) and name != "cli"])
+def test_what_makes_meshes_names_no_torch_and_nothing_that_imports_it(module):
+    names = imports(ENGINE_MODULES[module])
+    assert [name for name in names if is_in(name, TORCH)] == []
+    own = {name.removeprefix("engine.") for name in names if is_in(name, ("engine",))}
+    reached = {other for name in own for other in ENGINE_MODULES if name == other or name.startswith(other + ".")}
+    assert [other for other in reached if is_training(other)] == []
+
+
+def test_the_command_line_imports_training_inside_functions_only():
+    top = ast.parse(ENGINE_MODULES["cli"].read_text(encoding="utf-8"))
+    top.body = [node for node in top.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in top.body if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in top.body if isinstance(node, ast.ImportFrom)}
+    assert [name for name in names if is_training(name.removeprefix("engine."))] == []
+
+
+@pytest.mark.slow
+def test_every_module_that_makes_meshes_loads_where_torch_is_not_installed():
+    wanted = [f"engine.{name}" for name in ENGINE_MODULES if not is_training(name) and name != "__main__"]
+    code = (
+        "import importlib, sys\n"
+        f"for name in {TORCH!r}: sys.modules[name] = None\n"  # importing these now fails
+        f"for name in {wanted!r}: importlib.import_module(name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", [name for name in modules(ROOT / "addon")])
+def test_the_addon_takes_only_the_wire_from_the_engine(module):
+    names = imports(ROOT / "addon" / Path(*module.split(".")).with_suffix(".py"))
+    of_engine = {name.lstrip(".") for name in names if is_in(name.lstrip("."), ("engine",))}
+    assert {name for name in of_engine if not is_in(name, ("engine.protocol",))} == set()
+    heavy = ("numba", "onnxruntime", "scipy", "skimage", "trimesh", "xatlas", "PIL", *TORCH)
+    assert [name for name in names if is_in(name, heavy)] == []
+
+
+@pytest.mark.parametrize("module", ["jobs", "client", "environment"])
+def test_jobs_and_the_engine_client_know_no_blender(module):
+    assert [name for name in imports(ROOT / "addon" / f"{module}.py") if is_in(name, ("bpy", "mathutils"))] == []
+
+
+# --- What every file holds -------------------------------------------------------------------------------------------
+
+
+def repository_files() -> list[Path]:
+    """The files under version control; of an unpacked archive, all but what building makes."""
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True)
+    if listed.returncode == 0:
+        return [ROOT / name for name in listed.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
+    made = {".venv", "dist", "out", "runs", "__pycache__"}
+    return [path for path in ROOT.rglob("*") if path.is_file() and not made.intersection(path.parts)]
+
+
+FORBIDDEN = {
+    "a path of one machine": r"(?<![\w.])/(?:wor" + r"k|roo" + r"t|hom" + r"e/\w+|Use" + r"rs/\w+)/",
+    "a host of a package registry": r"\bpypi" + r"\.org|python" + r"hosted|pytorch" + r"\.org/whl|anaconda" + r"\.org",
+}
+
+
+def test_no_file_names_a_machine_or_a_registry():
+    found = []
+    for path in repository_files():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue  # pictures, weights
+        for what, pattern in FORBIDDEN.items():
+            found += [f"{path.relative_to(ROOT)}: {what}: {match[0]}" for match in re.finditer(pattern, text)]
+    assert found == []
+
+
+def test_every_python_file_begins_with_its_licence_and_says_what_it_is():
+    wrong = []
+    for path in repository_files():
+        if path.suffix != ".py":
+            continue
+        text = path.read_text(encoding="utf-8")
+        licensed = "SPDX-License-Identifier: GPL-3.0-or-later" in "\n".join(text.splitlines()[:2])
+        if not licensed or (path.name != "__init__.py" and not ast.get_docstring(ast.parse(text))):
+            wrong.append(str(path.relative_to(ROOT)))
+    assert wrong == []
