@@ -137,14 +137,14 @@ def _holds_splats(path: Path) -> bool:
 
 
 def _framed(gaussians: Gaussians) -> tuple[Array, Array]:
-    """Box [3], [3] of the means that holds 99 % of what one sees on each side: area times opacity."""
+    """Box [3], [3] of the means that leaves out 0.5 % of what one sees on each side: area times opacity."""
     weights = gaussians.opacities * np.sort(gaussians.scales, axis=1)[:, 1:].prod(1)
     low, high = np.empty(3, np.float32), np.empty(3, np.float32)
     for axis in range(3):
         order = np.argsort(gaussians.means[:, axis])
         share = np.cumsum(weights[order]) / max(weights.sum(), 1e-30)
-        low[axis] = gaussians.means[order[np.searchsorted(share, 0.01)], axis]
-        high[axis] = gaussians.means[order[min(np.searchsorted(share, 0.99), len(order) - 1)], axis]
+        low[axis] = gaussians.means[order[np.searchsorted(share, 0.005)], axis]
+        high[axis] = gaussians.means[order[min(np.searchsorted(share, 0.995), len(order) - 1)], axis]
     return low, high
 
 

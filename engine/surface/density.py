@@ -199,9 +199,9 @@ def _furthest(edges: Array, weights: Array) -> Array:
 
 def _forms_surface(gaussians: Gaussians) -> Array:
     """Mask [N] of Gaussians that can be part of a surface: not nearly transparent, and no haze around everything."""
-    if not len(gaussians):
-        return np.zeros(0, bool)
-    visible = gaussians.opacities > 0.02 * gaussians.opacities.max()
+    visible = gaussians.opacities > 0.02 * gaussians.opacities.max(initial=0)
+    if not visible.any():
+        return visible
     sizes = gaussians.scales.max(1)
     low, high = np.percentile(gaussians.means[visible], [2, 98], axis=0)
     side = (high - low).max() + 2 * REACH * np.median(sizes[visible])

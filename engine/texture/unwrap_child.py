@@ -8,7 +8,8 @@ JSON line with the counts, followed by the arrays' bytes; answered in the same f
 import json
 import sys
 
-sys.path[:] = json.loads(sys.stdin.buffer.readline())
+if __name__ == "__main__":
+    sys.path[:] = json.loads(sys.stdin.buffer.readline())
 
 import faulthandler  # noqa: E402
 
