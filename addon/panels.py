@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-# pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false
+# pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
 """The sidebar tab. Drawing only reads what `session` holds."""
 
-import textwrap
-
+import blf
 import bpy
 
 from . import session
 from .jobs import Job, State
 
-CHARACTER_WIDTH = 6.4
-"""Average width of a character of the interface font, in unscaled pixels."""
+FONT, FONT_POINTS = 0, 11.0
+TEXT_MARGIN = 88
+"""What a line of text cannot use of the sidebar's width: margins, tabs and an icon, in unscaled pixels."""
 WAITING_SHOWN = 4
 FINISHED_SHOWN = 3
 
@@ -24,7 +24,7 @@ class GAUSSMITH_PT_main(bpy.types.Panel):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        width = _characters(context)
+        width = _text_width(context)
         _draw_engine(layout, width)
         _draw_picture(layout, context.scene.gaussmith)
         column = layout.column()
@@ -58,7 +58,7 @@ def _generate_text() -> str:
     return "Generate Another" if session.jobs().busy else "Generate from Image"
 
 
-def _draw_engine(layout: bpy.types.UILayout, width: int) -> None:
+def _draw_engine(layout: bpy.types.UILayout, width: float) -> None:
     """A box with what is wrong with the engine and the button that helps; nothing when it is well."""
     state = session.engine_state()
     if state.kind != "PROBLEM":
@@ -92,7 +92,7 @@ def _draw_picture(layout: bpy.types.UILayout, settings) -> None:
     row.operator("gaussmith.generate_files", text="", icon="DOCUMENTS")
 
 
-def _draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context, width: int) -> None:
+def _draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context, width: float) -> None:
     jobs = session.jobs()
     if (current := jobs.current) is not None:
         _draw_running(layout, current)
@@ -109,11 +109,13 @@ def _draw_jobs(layout: bpy.types.UILayout, context: bpy.types.Context, width: in
     for job in ready:
         _draw_ready(layout, job, width)
     ended = [job for job in jobs.jobs if job.state in (State.DONE, State.FAILED, State.CANCELLED)]
+    if any(job.state is State.DONE for job in ended):
+        _draw_texture_hint(layout, context)
     for job in reversed(ended[-FINISHED_SHOWN:]):
         if job.state is State.FAILED:
             _draw_failed(layout, job, width)
         else:
-            _draw_ended(layout, job, context, width)
+            _draw_ended(layout, job, width)
 
 
 def _draw_running(layout: bpy.types.UILayout, job: Job) -> None:
@@ -128,7 +130,7 @@ def _draw_running(layout: bpy.types.UILayout, job: Job) -> None:
     column.progress(text=text, factor=job.fraction, type="BAR")
 
 
-def _draw_ready(layout: bpy.types.UILayout, job: Job, width: int) -> None:
+def _draw_ready(layout: bpy.types.UILayout, job: Job, width: float) -> None:
     box = layout.box().column()
     row = box.row()
     row.label(text=f"Ready: {job.name}", icon="CHECKMARK")
@@ -137,7 +139,7 @@ def _draw_ready(layout: bpy.types.UILayout, job: Job, width: int) -> None:
     box.operator("gaussmith.import_result", text="Import at the 3D Cursor", icon="IMPORT").job = job.id
 
 
-def _draw_failed(layout: bpy.types.UILayout, job: Job, width: int) -> None:
+def _draw_failed(layout: bpy.types.UILayout, job: Job, width: float) -> None:
     box = layout.box().column()
     row = box.row()
     _title(row, job.name, "ERROR", alert=True)
@@ -151,7 +153,7 @@ def _draw_failed(layout: bpy.types.UILayout, job: Job, width: int) -> None:
     row.operator("gaussmith.open_log", icon="TEXT", text="")
 
 
-def _draw_ended(layout: bpy.types.UILayout, job: Job, context: bpy.types.Context, width: int) -> None:
+def _draw_ended(layout: bpy.types.UILayout, job: Job, width: float) -> None:
     box = layout.box().column(align=True)
     row = box.row()
     row.label(text=job.name, icon="CHECKMARK" if job.state is State.DONE else "CANCEL")
@@ -160,14 +162,18 @@ def _draw_ended(layout: bpy.types.UILayout, job: Job, context: bpy.types.Context
         row.active = False
         return
     report = job.result.report if job.result is not None else {}
-    facts = [f"{report['faces']:,} faces" if "faces" in report else "", f"{job.seconds:.1f} s"]
-    _wrapped(box, "   ".join(fact for fact in facts if fact), width)
+    facts = [f"{report['faces']:,} faces"] if "faces" in report else []
+    facts += ["watertight"] if report.get("watertight") else []
+    _wrapped(box, ", ".join([*facts, f"{job.seconds:.1f} s"]), width)
     for warning in dict.fromkeys((*job.notices, *report.get("warnings", ()))):
         _wrapped(box, warning, width, "INFO")
+
+
+def _draw_texture_hint(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """New objects look grey in Solid shading: offers to show their textures there."""
     shading = getattr(context.space_data, "shading", None)
     if shading is not None and shading.type == "SOLID" and shading.color_type != "TEXTURE":
-        box.separator()
-        box.operator("gaussmith.show_texture", icon="TEXTURE")
+        layout.operator("gaussmith.show_texture", icon="TEXTURE")
 
 
 def _title(layout: bpy.types.UILayout, text: str, icon: str, alert: bool = False) -> None:
@@ -176,18 +182,41 @@ def _title(layout: bpy.types.UILayout, text: str, icon: str, alert: bool = False
     row.label(text=text, icon=icon)
 
 
-def _wrapped(layout: bpy.types.UILayout, text: str, width: int, icon: str = "BLANK1") -> None:
+def _wrapped(layout: bpy.types.UILayout, text: str, width: float, icon: str = "BLANK1") -> None:
     """Text over as many lines as the panel needs: a label alone would be cut."""
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(text, width)):
+    for number, line in enumerate(_lines(text, width)):
         column.label(text=line, icon=icon if number == 0 else "BLANK1")
 
 
-def _characters(context: bpy.types.Context) -> int:
-    """How many characters fit in one line of this panel, beside an icon."""
-    scale = context.preferences.system.ui_scale
-    return max(16, int((context.region.width / scale - 70) / CHARACTER_WIDTH))
+def _lines(text: str, width: float) -> list[str]:
+    """Text broken between words, and inside words where one alone is too long, as paths are."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}".lstrip()
+        if _measure(joined) <= width:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        while _measure(word) > width and len(word) > 1:
+            fitting = next((n for n in range(len(word) - 1, 1, -1) if _measure(word[:n]) <= width), 1)
+            lines[-1], word = word[:fitting], word[fitting:]
+            lines.append("")
+        lines[-1] = word
+    return [line for line in lines if line]
+
+
+def _measure(text: str) -> float:
+    """Width of a text in the interface's font, in pixels."""
+    blf.size(FONT, FONT_POINTS * bpy.context.preferences.system.ui_scale)
+    return blf.dimensions(FONT, text)[0]
+
+
+def _text_width(context: bpy.types.Context) -> float:
+    """Pixels for text in a box of this panel, beside an icon."""
+    return max(context.region.width - TEXT_MARGIN * context.preferences.system.ui_scale, 60.0)
 
 
 _CLASSES = (GAUSSMITH_PT_main, GAUSSMITH_PT_settings)

@@ -303,10 +303,13 @@ def _free_window(target: Target) -> tuple[bpy.types.Window | None, str]:
 
 
 def _redraw() -> None:
+    """Draws sidebars and preferences anew, and not the views beside them: a scene can be slow to draw."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "PREFERENCES"):
-                area.tag_redraw()
+                for region in area.regions:
+                    if region.type == ("UI" if area.type == "VIEW_3D" else "WINDOW"):
+                        region.tag_redraw()
 
 
 @bpy.app.handlers.persistent

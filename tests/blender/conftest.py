@@ -18,6 +18,9 @@ FAKE = ROOT / "tests" / "fakes" / "fake_engine.py"
 PROGRAMS = ("blender-4.3", "blender-5.2")
 HOSTS = ("bpy", *PROGRAMS)
 SECONDS = 120
+WINDOW_SECONDS = 240
+NO_XVFB = 77
+NO_SPLASH = "import bpy; bpy.context.preferences.view.show_splash = False; bpy.ops.wm.save_userpref()"
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,55 @@ def environ(fake_python, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def package(tmp_path_factory) -> Path:
+def package(build, tmp_path_factory) -> Path:
     """The extension zip as `python build.py package` makes it."""
-    spec = importlib.util.spec_from_file_location("build", ROOT / "build.py")
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
     return build.package(tmp_path_factory.mktemp("package"))
+
+
+def call_blender(program: str, *arguments: object, environ: dict[str, str]) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [program, *map(str, arguments)],
+        env={**os.environ, **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+def install(program: str, package: Path, environ: dict[str, str]) -> None:
+    """Installs and enables the extension as a user would."""
+    command = ("--command", "extension", "install-file", "-r", "user_default", "--enable", package)
+    done = call_blender(program, *command, environ=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def user(environ, package, tmp_path_factory):
+    """The program and the environment of a user of their own who installed the extension, by Blender's name."""
+    made = {}
+
+    def make(name: str) -> tuple[str, dict[str, str]]:
+        if name not in made:
+            program = find_blender(name).program
+            resources = tmp_path_factory.mktemp(f"user of {name}")
+            own = {**environ, "BLENDER_USER_RESOURCES": str(resources), "GAUSSMITH_TEST": str(resources)}
+            install(program, package, own)
+            call_blender(program, "-b", "--python-expr", NO_SPLASH, environ=own)
+            made[name] = program, own
+        return made[name]
+
+    return make
+
+
+def run_in_window(name: str, script: Path, folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess:
+    """Runs a script of facts in a window; skips where there is no Xvfb, which in CI is a failure."""
+    arguments = (WINDOW_SECONDS, script, folder / "outcomes.json", folder)
+    timeout = WINDOW_SECONDS + 30
+    done = find_blender(name).run(INSIDE / "open_window.py", *arguments, environ=environ, timeout=timeout)
+    if done.returncode == NO_XVFB:
+        _missing("Xvfb is not installed")
+    return done
 
 
 def check_outcome(outcomes: Path, fact: str, log: str) -> None:

@@ -8,7 +8,8 @@ seconds to let Blender work, or a function to wait until it is true.
 import json
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from itertools import chain
 from pathlib import Path
 
 WAIT_SECONDS = 30
@@ -18,10 +19,12 @@ class Results:
     """The file that tells pytest: fact -> "" when it holds, else the traceback."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._outcomes = path, {}
+        self._path, self._outcomes, self._last = path, {}, time.monotonic()
 
     def add(self, fact: str, problem: str = "") -> None:
-        self._outcomes[fact] = problem
+        now = time.monotonic()
+        print(f"{now - self._last:6.1f} s  {fact}  {problem and 'FAILED'}", flush=True)
+        self._outcomes[fact], self._last = problem, now
         self._path.write_text(json.dumps(self._outcomes))
 
 
@@ -41,7 +44,7 @@ class Stepper:
 
     def __init__(self, facts: list[Callable[[], Generator]], results: Results, before_each: Callable[[], None]) -> None:
         self._pending, self._results, self._before = list(facts), results, before_each
-        self._running: Generator | None = None
+        self._running: Iterator | None = None
         self._name = ""
         self._condition: Callable[[], bool] | None = None
         self._deadline = 0.0
@@ -51,9 +54,8 @@ class Stepper:
             if self._running is None:
                 if not self._pending:
                     return None
-                self._before()
                 fact = self._pending.pop(0)
-                self._name, self._running = fact.__name__, fact()
+                self._name, self._running = fact.__name__, chain(self._before(), fact())
             if self._condition is not None:
                 if not self._condition():
                     assert time.monotonic() < self._deadline, f"waited {WAIT_SECONDS} s in vain"

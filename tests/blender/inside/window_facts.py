@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts about the installed extension in a real window, with the fake engine. `test_window.py` runs them."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import bpy
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+
+from tests.blender.inside.windowing import (
+    FOLDER,
+    MODULE,
+    SIZE,
+    call,
+    ended,
+    fresh,
+    generate,
+    jobs,
+    longest_pause,
+    objects,
+    part,
+    run_and_quit,
+    screenshot,
+    show_sidebar,
+    state,
+    ticks,
+    view,
+    window,
+)
+
+
+def fact_the_engine_is_found_and_the_tab_is_there():
+    yield lambda: part("session").engine_state().kind == "READY"
+    region = next(region for region in view().regions if region.type == "UI")
+    assert region.active_panel_category == "Gaussmith"
+    window().scene.gaussmith.picture = str(FOLDER / "teapot slow.png")
+    yield lambda: part("session").thumbnail(window().scene.gaussmith.picture) > 0
+    yield 1.0
+    screenshot("panel-idle")
+
+
+def fact_a_click_makes_an_object_at_the_cursor_while_the_window_stays_alive():
+    before = objects()
+    window().scene.cursor.location = (3, 2, 1)
+    ticks.clear()
+    job = generate("teapot slow")
+    assert state(job) == "QUEUED"
+    yield lambda: job.fraction > 0.45
+    assert longest_pause() < 2  # of the 3 the job takes at least
+    screenshot("panel-running")
+    yield ended(job)
+    assert state(job) == "DONE", job.error
+    assert longest_pause() < 2  # of the 3 the job takes at least
+    (name,) = objects() - before
+    ob = bpy.data.objects[name]
+    assert name == "teapot slow"
+    assert tuple(ob.location) == (3, 2, 1)
+    assert [ob.name for ob in window().view_layer.objects.selected] == [name]
+    assert window().view_layer.objects.active == ob
+    assert [round(v, 4) for v in ob.dimensions] == [SIZE / 2, SIZE / 2, SIZE]
+    foremost = min((ob.matrix_world @ v.co for v in ob.data.vertices), key=lambda point: point.y)
+    assert [round(v, 4) for v in foremost] == [3 + 0.1 * SIZE, 2 - 0.25 * SIZE, 1 + 0.75 * SIZE]
+    record = json.loads(ob["gaussmith"])
+    assert record["options"]["size"] == SIZE
+    nodes = ob.active_material.node_tree.nodes
+    assert next(node.image for node in nodes if node.type == "TEX_IMAGE").packed_file is not None
+    with bpy.context.temp_override(window=window(), area=view(), region=view().regions[-1]):
+        bpy.ops.view3d.view_selected()
+    call(bpy.ops.gaussmith.show_texture)
+    assert view().spaces.active.shading.color_type == "TEXTURE"
+    yield 0.5
+    screenshot("panel-done")
+
+
+def fact_the_import_is_exactly_one_undo_step():
+    before = objects()
+    selected = {ob.name for ob in window().view_layer.objects.selected}
+    job = generate("cat")
+    yield ended(job)
+    assert objects() - before == {"cat"}
+    with bpy.context.temp_override(window=window()):
+        bpy.ops.ed.undo()
+    yield 0.2
+    assert objects() == before
+    assert {ob.name for ob in window().view_layer.objects.selected} == selected
+    with bpy.context.temp_override(window=window()):
+        bpy.ops.ed.redo()
+    yield 0.2
+    assert objects() - before == {"cat"}
+
+
+def fact_cancel_leaves_no_object_and_the_next_click_works():
+    before = objects()
+    job = generate("slow")
+    yield lambda: job.fraction > 0.2
+    call(bpy.ops.gaussmith.cancel, job=job.id)
+    yield ended(job)
+    assert state(job) == "CANCELLED"
+    assert objects() == before
+    job = generate("cat")
+    yield ended(job)
+    assert state(job) == "DONE"
+
+
+def fact_an_error_stays_in_the_panel_with_what_to_do_and_can_be_tried_again():
+    job = generate("fail")
+    yield ended(job)
+    assert state(job) == "FAILED"
+    assert job.error.hint == "Choose a PNG or JPEG."
+    yield 0.5
+    screenshot("panel-error")
+    call(bpy.ops.gaussmith.retry, job=job.id)
+    (again,) = (other for other in jobs().jobs if other.name == "fail")
+    assert again is not job
+    yield ended(again)
+    assert state(again) == "FAILED"
+    call(bpy.ops.gaussmith.dismiss, job=again.id)
+    assert again not in jobs().jobs
+
+
+def fact_a_killed_engine_fails_its_job_and_the_next_click_works():
+    job = generate("slow")
+    yield lambda: job.fraction > 0.2
+    os.kill(jobs().engine.pid, 9)
+    yield ended(job)
+    assert state(job) == "FAILED"
+    assert "SIGKILL" in job.error.message
+    assert "fake engine starts" in job.error.detail
+    job = generate("cat")
+    yield ended(job)
+    assert state(job) == "DONE", job.error
+
+
+def fact_clicks_during_a_job_are_queued():
+    first, second = generate("slow"), generate("cat")
+    yield lambda: state(first) == "RUNNING"
+    assert state(second) == "QUEUED"
+    yield ended(second)
+    assert (state(first), state(second)) == ("DONE", "DONE")
+    assert {"slow", "cat"} <= objects()
+
+
+def fact_another_file_gets_nothing_unasked():
+    job = generate("slow")
+    yield lambda: job.fraction > 0.2
+    yield from fresh()
+    before = objects()
+    yield lambda: state(job) == "READY"
+    yield 0.5
+    assert state(job) == "READY"
+    assert objects() == before
+    screenshot("panel-ready")
+    window().scene.cursor.location = (0, 5, 0)
+    call(bpy.ops.gaussmith.import_result, job=job.id)
+    assert state(job) == "DONE"
+    assert objects() - before == {"slow"}
+    assert tuple(bpy.data.objects["slow"].location) == (0, 5, 0)
+
+
+def fact_a_result_waits_until_edit_mode_is_left():
+    cube = bpy.data.objects["Cube"]
+    window().view_layer.objects.active = cube
+    job = generate("cat")
+    with bpy.context.temp_override(window=window()):
+        bpy.ops.object.mode_set(mode="EDIT")
+    yield lambda: state(job) == "READY"
+    yield 0.5
+    assert "cat" not in objects()
+    assert "Object Mode" in part("session").hold_of(job)
+    assert cube.mode == "EDIT"
+    with bpy.context.temp_override(window=window()):
+        bpy.ops.object.mode_set(mode="OBJECT")
+    yield ended(job)
+    assert state(job) == "DONE"
+    assert "cat" in objects()
+
+
+def fact_dropped_pictures_stand_side_by_side():
+    window().scene.gaussmith.size = 1.0
+    names = [{"name": "cat.png"}, {"name": "dog.png"}]
+    assert call(bpy.ops.gaussmith.generate_files, directory=str(FOLDER), files=names) == {"FINISHED"}
+    yield lambda: {"cat", "dog"} <= objects()
+    assert bpy.data.objects["dog"].location.x - bpy.data.objects["cat"].location.x == 1.25
+
+
+def fact_a_wrong_python_is_told_in_the_panel_and_the_button_is_off():
+    preferences = bpy.context.preferences.addons[MODULE].preferences
+    preferences.engine_python = str(FOLDER / "no python")
+    try:
+        yield lambda: part("session").engine_state().kind == "PROBLEM"
+        assert "no python" in part("session").engine_state().message
+        with bpy.context.temp_override(window=window()):
+            assert not bpy.ops.gaussmith.generate.poll()
+        yield 0.5
+        screenshot("panel-no-engine")
+    finally:
+        preferences.engine_python = ""
+    yield lambda: part("session").engine_state().kind == "READY"
+
+
+def fact_disabling_and_enabling_leaves_a_working_add_on():
+    job = generate("slow")
+    yield lambda: job.fraction > 0.1
+    pid = jobs().engine.pid
+    bpy.ops.preferences.addon_disable(module=MODULE)
+    assert not hasattr(bpy.types.Scene, "gaussmith")
+    assert not Path(f"/proc/{pid}").exists()
+    yield 0.3
+    bpy.ops.preferences.addon_enable(module=MODULE)
+    yield from show_sidebar()
+    job = generate("cat")
+    yield ended(job)
+    assert state(job) == "DONE"
+
+
+def fact_zz_quitting_with_a_job_under_way():
+    """The last one: `test_window.py` looks whether the engine is gone after Blender."""
+    job = generate("slow")
+    yield lambda: job.fraction > 0.1
+    (FOLDER / "engine.pid").write_text(str(jobs().engine.pid))
+
+
+run_and_quit([value for name, value in list(globals().items()) if name.startswith("fact_")])
