@@ -2,12 +2,15 @@
 """What tests of all parts share: the repository, build.py as a module, and the extension as Blender would see it."""
 
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the engine sets it, before any test loads torch or numba
 
 
 def load_build(checkout: Path) -> ModuleType:

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts about AGG: what its network starts from, what may move what, and that training, export and generation agree."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from engine.errors import InputError, WeightsError
+from engine.generators.agg import generate as generation
+from engine.generators.agg.config import PRESETS
+from engine.generators.agg.data import batches
+from engine.generators.agg.export import OUTPUTS, check_agreement, export, sample_inputs
+from engine.generators.agg.loss import LossWeights, geometry_loss, rendering_loss
+from engine.generators.agg.network import AggNetwork
+from engine.generators.agg.train import TrainSettings, main, train
+from engine.nets.runtime import OnnxNetwork
+from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.data.views import ViewSettings
+
+SMALL = replace(
+    PRESETS["xs"], vit_width=32, vit_depth=1, unet=(16, 16), queries=256, width=32, depth=1, plane_tokens=4,
+    plane_channels=8, plane_depth=1, decoder=16, generate=512,
+)  # fmt: skip
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """A preset small enough to train in a test."""
+    monkeypatch.setitem(PRESETS, "small", SMALL)
+    return SMALL
+
+
+def tensors(config) -> list[torch.Tensor]:
+    return [torch.from_numpy(value) for value in sample_inputs(config).values()]
+
+
+def woken(network: AggNetwork) -> AggNetwork:
+    """The network with small random numbers where it starts from zeros, as if trained."""
+    torch.manual_seed(1)
+    for parameter in network.parameters():
+        if not parameter.abs().sum():
+            torch.nn.init.normal_(parameter, 0, 0.02)
+    return network.eval()
+
+
+def test_untrained_network_returns_the_inflated_silhouette():
+    torch.manual_seed(0)
+    picture, inflated, anchors = tensors(SMALL)
+    inflated = torch.full_like(inflated, 0.3)
+    output = AggNetwork(SMALL)(picture, inflated, anchors)
+    expected_z = 0.3 * (2 * anchors[..., 2] - 1)
+    assert torch.allclose(output.means[..., 2], expected_z, atol=1e-5)
+    perspective = 1 - output.look.tan_half_fov[:, None] * expected_z
+    assert torch.allclose(output.means[..., 0], anchors[..., 0] * perspective, atol=1e-5)
+
+
+def test_texture_does_not_bend_geometry():
+    network = woken(AggNetwork(SMALL))
+    output = network(*tensors(SMALL))
+    (output.colors.sum() + output.opacities.sum()).backward()
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in network.move.parameters())
+    assert all(parameter.grad is None or not parameter.grad.any() for parameter in network.query_blocks.parameters())
+    assert any(parameter.grad.any() for parameter in network.texture.parameters())
+
+
+def test_more_anchors_than_in_training_are_welcome():
+    network = woken(AggNetwork(SMALL))
+    picture, inflated, anchors = tensors(replace(SMALL, queries=1024))
+    with torch.no_grad():
+        output = network(picture, inflated, anchors)
+    assert output.means.shape == (1, 1024, 3)
+    assert output.opacities.min() > 0
+    assert output.colors.max() <= 1
+
+
+def test_every_preset_is_a_working_network_on_paper():
+    for config in PRESETS.values():
+        with torch.device("meta"):
+            network = AggNetwork(config)
+        assert config.queries % config.group == 0
+        assert config.generate % config.group == 0
+        assert config.picture % config.patch == 0
+        assert sum(parameter.numel() for parameter in network.parameters()) > 5e6
+
+
+@pytest.mark.slow
+def test_all_losses_fall_on_a_batch_seen_again_and_again(small, pack_index):
+    torch.manual_seed(0)
+    batch = next(batches([pack_index], small, ViewSettings(target=32, targets=2), 3, 0, 0))
+    network = AggNetwork(small)
+    optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
+    history = []
+    for _ in range(40):
+        output = network(batch.picture, batch.inflated, batch.anchors)
+        geometry, parts = geometry_loss(output, batch, LossWeights())
+        rendering, more, _ = rendering_loss(output, batch, small, LossWeights())
+        optimizer.zero_grad()
+        (geometry + rendering).backward()
+        optimizer.step()
+        history.append(parts | more)
+    first, last = (
+        {name: np.mean([h[name] for h in part]) for name in history[0]} for part in (history[:4], history[-4:])
+    )
+    for name in ("layers", "tilt", "fov", "chamfer", "color", "alpha"):
+        assert last[name] < 0.75 * first[name], name
+    assert last["psnr"] > first["psnr"] + 2
+
+
+@pytest.mark.slow
+def test_training_goes_through_its_stages_stops_and_continues(small, pack_index, tmp_path):
+    settings = TrainSettings(
+        preset="small", minutes=0.35, batch=4, workers=0, threads=1, shares=(0.4, 0.7), warmup_queries=256,
+        report_every=1, save_every=2,
+    )  # fmt: skip
+    checkpoint = train([pack_index], tmp_path / "run", settings, resume=False)
+    lines = [json.loads(line) for line in (tmp_path / "run/stats.jsonl").read_text().splitlines()]
+    assert {line["stage"] for line in lines} == {"layers", "warmup", "coarse"}
+    assert all(np.isfinite(line["loss"]) and line["skipped"] == 0 for line in lines)
+    first = load_checkpoint(checkpoint)[0]
+    assert first["seconds"] >= 0.35 * 60
+
+    train([pack_index], tmp_path / "run", replace(settings, minutes=0.45), resume=True)
+    second = load_checkpoint(checkpoint)[0]
+    assert second["step"] > first["step"]
+    assert 0.45 * 60 <= second["seconds"] < 0.45 * 60 + 20
+
+
+def test_training_refuses_what_it_cannot_continue(small, pack_index, tmp_path, capsys):
+    save_checkpoint(tmp_path / "checkpoint.pt", {"preset": "xs"})
+    arguments = ["--data", str(pack_index), "--run", str(tmp_path), "--workers", "0"]
+    assert main(arguments) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert main([*arguments, "--resume", "--preset", "small"]) == 2
+    assert "preset 'xs', not 'small'" in capsys.readouterr().err
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"step": 1})
+    save_checkpoint(path, {"step": 2})
+    path.write_bytes(path.read_bytes()[:100])
+    state, note = load_checkpoint(path)
+    assert state["step"] == 1
+    assert "checkpoint.pt.previous" in note
+    path.with_name("checkpoint.pt.previous").unlink()
+    with pytest.raises(InputError, match="No readable checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A small network with a run's checkpoint, exported."""
+    folder = tmp_path_factory.mktemp("export")
+    network = woken(AggNetwork(SMALL))
+    weights = {name: value.half().float() for name, value in network.state_dict().items()}
+    network.load_state_dict(weights)
+    save_checkpoint(
+        folder / "checkpoint.pt",
+        {"preset": "small", "settings": {"batch": 4}, "step": 7, "seconds": 60.0, "ema": weights},
+    )
+    PRESETS["small"] = SMALL
+    try:
+        card = export(folder, folder / "agg_small.onnx", {"licence": "CC0"})
+    finally:
+        del PRESETS["small"]
+    return network, folder / "agg_small.onnx", card
+
+
+@pytest.mark.slow
+def test_exported_network_equals_the_torch_one(exported):
+    network, path, card = exported
+    onnx = OnnxNetwork(path)
+    assert check_agreement(network, onnx, sample_inputs(replace(SMALL, queries=SMALL.generate))) < 1e-3
+    assert card["licence"] == "CC0"
+    assert set(onnx(**sample_inputs(replace(SMALL, queries=SMALL.generate)))) == set(OUTPUTS)
+
+
+@pytest.mark.slow
+def test_weights_of_another_checksum_or_none_are_refused(exported, tmp_path):
+    _, path, card = exported
+    with pytest.raises(WeightsError, match="missing"):
+        OnnxNetwork(tmp_path / "agg_small.onnx")
+    (tmp_path / "agg_small.json").write_text(json.dumps(card))
+    with pytest.raises(WeightsError, match="could not be read"):
+        OnnxNetwork(tmp_path / "agg_small.onnx")
+    (tmp_path / "agg_small.onnx").write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match="not the ones expected"):
+        OnnxNetwork(tmp_path / "agg_small.onnx")
+    (tmp_path / "agg_small.json").write_text("{")
+    with pytest.raises(WeightsError, match="card"):
+        OnnxNetwork(tmp_path / "agg_small.onnx")
+
+
+@pytest.mark.slow
+def test_generation_stands_upright_in_the_object_frame(exported):
+    generator = generation.AggGenerator.load(exported[1])
+    prompt = np.zeros((90, 60, 4), np.float32)
+    prompt[10:80, 20:40] = [0.9, 0.1, 0.1, 1.0]
+    field = generator.generate(prompt, seed=1)
+    low, high = field.bounds()
+    assert len(field) == SMALL.generate
+    assert (high - low).max() == pytest.approx(1.8, abs=1e-3)
+    assert np.allclose(low + high, 0, atol=1e-3)
+    assert (high - low)[1] > 1.5 * (high - low)[0]
+    assert np.array_equal(field.means, generator.generate(prompt, seed=1).means)
+    assert not np.array_equal(field.means, generator.generate(prompt, seed=2).means)
+
+
+def test_upright_undoes_the_camera_s_elevation():
+    tilted = np.array([[0, np.cos(0.4), np.sin(0.4)]], np.float32)
+    seen = generation.Seen(generation.isotropic(tilted, 0.1, np.ones(1), np.ones((1, 3))), 0.3, 0.4)
+    assert np.allclose(generation.upright(seen).means, [[0, 1, 0]], atol=1e-6)
+
+
+def test_seen_points_take_the_photograph_s_colours():
+    photo = np.zeros((256, 256, 4), np.float32)
+    photo[:128, :, 0] = 1
+    photo[128:, :, 2] = 1
+    photo[..., 3] = 1
+    means = np.array([[0, 0.5, 0.2], [0.3, -0.5, -0.4]], np.float32)
+    assert np.allclose(generation.photo_colors(photo, means, 0.25), [[1, 0, 0], [0, 0, 1]], atol=1e-5)
+    photo[..., 3] = 0.3  # colours do not darken where the object's edge is thin
+    assert np.allclose(generation.photo_colors(photo, means, 0.25), [[1, 0, 0], [0, 0, 1]], atol=1e-5)
+
+
+def test_reduced_picture_does_not_mix_in_what_is_transparent():
+    photo = np.zeros((4, 4, 4), np.float32)
+    photo[..., 1] = 1
+    photo[0, 0] = [1, 0, 0, 1]
+    small = generation.reduced(photo, 2)
+    assert np.allclose(small[0, 0], [1, 0, 0, 0.25])
+    assert sys.float_info.epsilon > abs(small[1, 1, 3])
