@@ -116,11 +116,11 @@ def _options(arguments: argparse.Namespace) -> MeshOptions:
 
 
 def _render(arguments: argparse.Namespace, load: LoadGenerator | None) -> int:
-    from engine.export.preview import contact_sheet
-
     for name, low, high in (("views", 1, 64), ("size", 16, 2048)):
         if not low <= getattr(arguments, name) <= high:
             raise OptionError(f"{name} is {getattr(arguments, name)}.", f"Choose {name} from {low} to {high}.")
+    from engine.export.preview import contact_sheet
+
     contact_sheet(arguments.asset, arguments.output, arguments.views, arguments.size)
     if arguments.json:
         print(json.dumps({"asset": str(arguments.asset), "output": str(arguments.output)}, ensure_ascii=False))

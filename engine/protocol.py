@@ -165,7 +165,7 @@ def _message(content: dict[str, Any]) -> Message:
         raise BadMessage(f"Message {kind!r} has no field {unknown[0]!r}.")
     for name, value in content.items():
         wanted = known[name].type
-        expected = _JSON_TYPES.get(wanted) or get_origin(wanted)
+        expected = _JSON_TYPES.get(wanted) or (get_origin(wanted) or object,)
         if not isinstance(value, expected) or isinstance(value, bool):
             raise BadMessage(f"Field {name!r} of message {kind!r} has the wrong type {type(value).__name__}.")
     try:

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 MAX_LINE = 1 << 20
 """Longest line that is read, in bytes: requests are paths and numbers."""
 
-PROGRESS_INTERVAL = 0.05
-"""Seconds between two messages of progress: more than a panel can show is only work for both sides."""
+PROGRESS_INTERVAL = 0.1
+"""Seconds between two messages of progress within a stage: as often as a panel is drawn."""
 
 LoadGenerator = Callable[[str], "Generator"]
 
@@ -190,7 +190,7 @@ class Server:
         request = job.request
         try:
             report = self._do(job)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, Cancelled) or job.cancelled.is_set():
                 return CancelledJob(request.id)
             detail = "".join(traceback.format_exception(error))
@@ -204,21 +204,20 @@ class Server:
         from engine.pipeline import picture_to_mesh, splats_to_mesh
 
         request = job.request
-        last = 0.0
+        told, at = "", 0.0
 
         def report(stage: str, fraction: float, text: str) -> None:
-            nonlocal last
+            nonlocal told, at
             if job.cancelled.is_set():
                 raise Cancelled
             now = time.monotonic()
-            if now - last >= PROGRESS_INTERVAL or fraction in (0.0, 1.0):
-                last = now
+            if stage != told or now - at >= PROGRESS_INTERVAL:
+                told, at = stage, now
                 self._send(Progress(request.id, stage, round(fraction, 4), text))
 
         def warn(text: str) -> None:
             self._send(Notice(request.id, text))
 
-        report("start", 0.0, "Starting")
         if isinstance(request, MakeMesh):
             return splats_to_mesh(request.splats, request.output, mesh_options(request.options), report, warn)
         options = mesh_options({"seed": request.seed, **request.options})
