@@ -34,6 +34,7 @@ class Look:
     """What the network makes of the picture before any query."""
 
     layers: Tensor  # [B, 2, L, L] z of front and back, in the view frame of `anchors`
+    inside: Tensor  # [B, 1, L, L] 1 within the silhouette, where the layers mean something
     tan_half_fov: Tensor  # [B]
     elevation: Tensor  # [B] radians
     features: Tensor  # [B, unet[0], L, L]
@@ -94,7 +95,7 @@ class AggNetwork(nn.Module):
         features = self._features(seen, inflated, tokens)
         height = torch.cat([inflated, -inflated], 1)
         layers = height + self.layer_head(features).float()
-        return Look(layers, tan_half_fov, 0.26 + 0.3 * camera[:, 1], features, tokens)
+        return Look(layers, (inflated > 0).float(), tan_half_fov, 0.26 + 0.3 * camera[:, 1], features, tokens)
 
     def _features(self, seen: Tensor, inflated: Tensor, tokens: Tensor) -> Tensor:
         """Per-pixel features [B, unet[0], L, L]."""
@@ -112,7 +113,7 @@ class AggNetwork(nn.Module):
     def _geometry(self, look: Look, anchors: Tensor) -> Tensor:
         """Means [B, N, 3] in the view frame."""
         uv, fraction = anchors[..., :2], anchors[..., 2:]
-        front, back = sample_picture(look.layers, uv).split(1, -1)
+        front, back = _sample_layers(look.layers, look.inside, uv)
         z = back + fraction * (front - back)
         start = torch.cat([uv, z], -1)
         waves = torch.cat([torch.sin(3.0 * start), torch.cos(3.0 * start), fraction, front - z, z - back], -1)
@@ -133,7 +134,7 @@ class AggNetwork(nn.Module):
         means, tan_half_fov = means.detach(), look.tan_half_fov.detach()
         z = means[..., 2:]
         uv = means[..., :2] / (1 - tan_half_fov[:, None, None] * z).clamp(min=0.1)
-        front, back = sample_picture(look.layers.detach(), uv).split(1, -1)
+        front, back = _sample_layers(look.layers.detach(), look.inside, uv)
         cover = sample_picture(picture[:, 3:], uv)
         own = sample_picture(picture[:, :3] * picture[:, 3:], uv) / cover.clamp(min=0.1)
         planes = self.texture(look.tokens)
@@ -154,6 +155,14 @@ class AggNetwork(nn.Module):
         keep, field = torch.sigmoid(out[..., 4:] + 2), torch.sigmoid(out[..., 1:4])
         colors = keep * own + (1 - keep) * field
         return torch.sigmoid(out[..., 0] + 2), keep[..., 0], field, colors.clamp(0, 1)
+
+
+def _sample_layers(layers: Tensor, inside: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+    """z of front and back [B, N, 1] each at `uv`, from the pixels within the silhouette where there are any near."""
+    weights = inside + 0.02
+    sampled = sample_picture(torch.cat([layers * weights, weights], 1), uv)
+    front, back = (sampled[..., :2] / sampled[..., 2:]).split(1, -1)
+    return front, back
 
 
 def _zero(layer):
