@@ -104,10 +104,8 @@ def main() -> int:
     ratio = float(np.median(theirs) / np.median(ours))
     print(f"{COUNT} Gaussians, {RESOLUTION}^3 samples, {torch.get_num_threads()} threads, median of {ROUNDS} rounds")
     print(f"scatter       {np.median(ours):8.3f} s")
-    print(
-        f"block gather  {np.median(theirs):8.1f} s   (scaled from 1/{1 / fraction:.0f} of {gather.pairs(blocks):.3g}
-        pairs)"
-    )
+    share = f"1/{1 / fraction:.0f} of {gather.pairs(blocks):.3g} pairs"
+    print(f"block gather  {np.median(theirs):8.1f} s   (scaled up from {share} per round)")
     print(
         f"largest difference of the two: {100 * worst:.2f} % of the highest density (scatter stops at 3.5 deviations)"
     )
