@@ -314,10 +314,10 @@ def _ended(jobs: JobQueue) -> Iterator[JobQueue]:
 
 def run_command(argv: list[str]) -> int:
     """`blender -c gaussmith ...`"""
-    entry = bpy.context.preferences.addons.get(__package__ or "")
-    preferred = bpy.path.abspath(entry.preferences.engine_python) if entry is not None else ""
+    from . import session
+
     try:
-        return main(argv, "blender -c gaussmith", preferred)
+        return main(argv, "blender -c gaussmith", session.preferred_python())
     except SystemExit as leaving:  # argparse ends with one; Blender takes the code that is returned
         return leaving.code if isinstance(leaving.code, int) else USAGE
 

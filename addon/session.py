@@ -85,10 +85,10 @@ def hold_of(job: Job) -> str:
     return _session.holds.get(job.id, "") if _session is not None else ""
 
 
-def preferences() -> Any:
-    """Our preferences, or None where Blender runs the add-on without an entry for it."""
+def preferred_python() -> str:
+    """The engine's Python as the preferences name it, empty where they do not or Blender has no entry for us."""
     entry = bpy.context.preferences.addons.get(__package__ or "")
-    return entry.preferences if entry is not None else None
+    return bpy.path.abspath(entry.preferences.engine_python) if entry is not None else ""
 
 
 # ---------------------------------------------------------------------------
@@ -171,8 +171,7 @@ def _job_folder() -> Path:
 
 
 def _start_engine() -> EngineProcess:
-    chosen = preferences()
-    python = find_python(chosen.engine_python if chosen is not None else "")
+    python = find_python(preferred_python())
     return EngineProcess(engine_command(python.path, engine_folder()), log_folder())
 
 
@@ -184,8 +183,7 @@ def check_engine() -> None:
     """Looks for the engine's Python in the background; `engine_state` tells what came of it."""
     if _session is None:
         return
-    chosen = preferences()
-    preference = bpy.path.abspath(chosen.engine_python) if chosen is not None else ""
+    preference = preferred_python()
     _session.check_number += 1
     _session.check_pending = True
     _session.engine_state = _CHECKING

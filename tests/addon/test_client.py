@@ -57,6 +57,13 @@ def test_another_protocol_is_refused_saying_which_side_to_update(engines, monkey
     assert "update the add-on" in event.message
 
 
+def test_an_engine_that_speaks_before_its_hello_is_refused(engines, monkeypatch):
+    monkeypatch.setenv("GAUSSMITH_FAKE", "rude")
+    event = until(engines(), Exited)
+    assert event.code == "BAD_MESSAGE"
+    assert "'notice' before its hello" in event.message
+
+
 def test_an_engine_that_dies_at_the_start_shows_its_log(engines, monkeypatch):
     monkeypatch.setenv("GAUSSMITH_FAKE", "die")
     event = until(engines(), Exited)
@@ -129,7 +136,7 @@ def test_stop_ends_an_engine_that_does_not_listen(engines, tmp_path, monkeypatch
     until(engine, protocol.Hello)
     os.kill(engine.pid, signal.SIGSTOP)
     engine.stop()
-    assert not alive(engine.pid)
+    assert not Path(f"/proc/{engine.pid}").exists()  # nor a zombie
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])

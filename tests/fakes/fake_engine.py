@@ -9,7 +9,7 @@ A word in the picture's name chooses what happens to its job:
     noise    prints to stdout as a careless library would
 
 GAUSSMITH_FAKE chooses what happens at the start: `protocol` (another version), `die`, `silent` (no hello),
-`helper` (starts a child of its own that holds the pipe open, and writes its pid to the log).
+`rude` (speaks before its hello), `helper` (starts a child that holds the pipe open, and writes its pid to the log).
 Standard library only.
 """
 
@@ -47,6 +47,8 @@ def serve() -> None:
     threading.Thread(target=_listen, args=(requests, cancelled), daemon=True).start()
     if start == "silent":
         time.sleep(600)
+    if start == "rude":
+        wire.write(protocol.encode(protocol.Notice("", "No time for a hello")))
     wire.write(protocol.encode(protocol.Hello(99 if start == "protocol" else protocol.PROTOCOL, "fake", ["cpu"])))
     while True:
         request = requests.get()

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The mesh in a GLB, read without Blender: what the engine wrote, joined at seams, in Blender's frame."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from addon.glb import GlbError, read_glb
+from engine.export.glb import write_glb
+from engine.surface.mesh import Mesh
+from tests.fakes.known_glb import FACES, NOSE, WELDED_VERTICES, write_known_glb
+
+
+@pytest.fixture
+def known(tmp_path):
+    path = tmp_path / "known.glb"
+    write_known_glb(path, 2.0)
+    return path
+
+
+def with_document(path, change):
+    """The same file with a changed description."""
+    content = path.read_bytes()
+    (size,) = struct.unpack_from("<I", content, 12)
+    document = json.loads(content[20 : 20 + size])
+    change(document)
+    text = json.dumps(document).encode()
+    text += b" " * (-len(text) % 4)
+    rest = content[20 + size :]
+    head = struct.pack("<IIIII", 0x46546C67, 2, 20 + len(text) + len(rest), len(text), 0x4E4F534A)
+    path.write_bytes(head + text + rest)
+
+
+def test_vertices_are_joined_and_stand_in_blenders_frame(known):
+    mesh = read_glb(known)
+    assert mesh.vertices.shape == (WELDED_VERTICES, 3)
+    assert mesh.faces.shape == (FACES, 3)
+    x, y, z = NOSE
+    foremost = mesh.vertices[mesh.vertices[:, 1].argmin()]
+    np.testing.assert_allclose(foremost, [2 * x, -2 * z, 2 * y])
+    assert mesh.texture[:4] == b"\x89PNG"
+    assert mesh.mime_type == "image/png"
+
+
+def test_what_the_engine_writes_is_read_back(tmp_path):
+    """A tetrahedron with a seam: two of its vertices are split."""
+    corners = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+    split = np.array([0, 1, 2, 3, 1, 2])
+    faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [4, 5, 3]], np.int32)
+    uvs = np.linspace(0, 1, 12, dtype=np.float32).reshape(6, 2)
+    texture = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+    path = tmp_path / "tetra.glb"
+    write_glb(path, Mesh(corners[split], faces, uvs=uvs, texture=texture), "tetra", 1.0)
+    mesh = read_glb(path)
+    assert len(mesh.vertices) == 4
+    centred = corners - [0.5, 0, 0.5]
+    expected = np.stack([centred[:, 0], -centred[:, 2], centred[:, 1]], axis=1)[split][faces]
+    np.testing.assert_allclose(mesh.vertices[mesh.faces], expected, atol=1e-6)
+    flipped = np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1)[faces]
+    np.testing.assert_allclose(mesh.corner_uvs.reshape(-1, 3, 2), flipped, atol=1e-6)
+
+
+def test_the_place_of_a_node_counts(known):
+    lifted = np.eye(4)
+    lifted[:3, 3] = [0, 5, 0]
+    with_document(known, lambda document: document["nodes"][0].update(matrix=lifted.T.ravel().tolist()))
+    assert read_glb(known).vertices[:, 2].min() == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "not a GLB"),
+        (b"\x89PNG" + bytes(100), "not a GLB"),
+        (b"glTF" + struct.pack("<II", 1, 24) + bytes(12), "not glTF 2"),
+        (b"glTF" + struct.pack("<II", 2, 24) + bytes(12), "lacks"),
+    ],
+)
+def test_another_file_is_refused_by_name(tmp_path, content, sentence):
+    path = tmp_path / "other.glb"
+    path.write_bytes(content)
+    with pytest.raises(GlbError, match=sentence) as caught:
+        read_glb(path)
+    assert "other.glb" in str(caught.value)
+
+
+def test_a_truncated_file_is_refused(known):
+    known.write_bytes(known.read_bytes()[:-50])
+    with pytest.raises(GlbError, match="is truncated"):
+        read_glb(known)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: d.pop("materials"),
+        lambda d: d["meshes"][0]["primitives"].append(d["meshes"][0]["primitives"][0]),
+        lambda d: d["nodes"][0].update(scale=[2, 2, 2]),
+        lambda d: d["accessors"][0].update(count=10**6),
+        lambda d: d["bufferViews"][0].update(byteStride=16),
+        lambda d: d["images"][0].update(bufferView=99),
+    ],
+)
+def test_what_the_engine_never_writes_is_refused(known, change):
+    with_document(known, change)
+    with pytest.raises(GlbError, match="not a GLB of one textured mesh"):
+        read_glb(known)
+
+
+def test_faces_that_point_at_no_vertex_are_refused(known):
+    with_document(known, lambda document: document["accessors"][0].update(count=3))
+    with pytest.raises(GlbError, match="point at no vertex"):
+        read_glb(known)
