@@ -7,10 +7,12 @@ Parallel kernels must be entered from one thread at a time: otherwise numba's wo
 import os
 from functools import partial
 
+from engine import __version__
 from engine.paths import cache_folder
 
-# The package may lie in a read-only folder, where numba would retry writing beside it (numba issue 8755).
-os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
+# The package may lie in a read-only folder, where numba would retry writing beside it (numba issue 8755). One folder per
+# version: numba looks at the file of a kernel only, not at the constants it takes from other files.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba" / __version__))
 
 # Threads that wait give their core away. Spinning, the default, makes a kernel ten times slower where another program
 # (Blender rendering, say) keeps a core busy: measured 102 s against 13 s for the same small training.
@@ -21,6 +23,7 @@ import numba
 FAST = {"contract", "reassoc", "arcp", "nsz", "afn"}
 """Floating-point freedoms of our kernels; NaN and infinity keep their meaning."""
 
-kernel = partial(numba.njit, cache=True, fastmath=FAST, nogil=True)
-parallel_kernel = partial(numba.njit, cache=True, fastmath=FAST, nogil=True, parallel=True)
+# Division as in numpy (by zero gives infinity): Python's check of every divisor keeps loops from being vectorised.
+kernel = partial(numba.njit, cache=True, fastmath=FAST, nogil=True, error_model="numpy")
+parallel_kernel = partial(kernel, parallel=True)
 prange = numba.prange

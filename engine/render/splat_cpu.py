@@ -191,7 +191,7 @@ def backward(views: SplatViews, grad_colors: Array, grad_alphas: Array, grad_exp
     return gradients
 
 
-@kernel(error_model="numpy")
+@kernel
 def _exp_of_minus(sigma):
     """exp(-sigma) for sigma in [0, _MAX_SIGMA], as the eighth power of exp(-sigma / 8)."""
     u = sigma * _EIGHTH
@@ -201,7 +201,7 @@ def _exp_of_minus(sigma):
     return e * e
 
 
-@kernel(error_model="numpy")
+@kernel
 def _rows(oy, radius):
     """First row of the tile and the one after the last that the ellipse reaches; oy: row 0 minus its centre."""
     first = int(max(np.ceil(-oy - radius), _ZERO))
@@ -209,7 +209,7 @@ def _rows(oy, radius):
     return max(first, 0), last + 1
 
 
-@kernel(error_model="numpy")
+@kernel
 def _opaque(transmittances):
     """Whether no pixel of the tile lets light through."""
     clear = _I(0)
@@ -218,7 +218,7 @@ def _opaque(transmittances):
     return clear == 0
 
 
-@parallel_kernel(error_model="numpy")
+@parallel_kernel
 def composite(
     records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, tile_ends, colors, alphas, depths, expected_depths
 ):
@@ -285,7 +285,7 @@ def composite(
                 depths[c, y, x] = state[p + 5 * _PIXELS]
 
 
-@parallel_kernel(error_model="numpy")
+@parallel_kernel
 def composite_backward(
     records, pairs, tile_starts, tile_ends, tiles_x, tiles_y, colors, alphas, expected_depths, backgrounds,
     grad_colors, grad_alphas, grad_expected_depths, moments,

@@ -30,21 +30,21 @@ CULLED = np.float32(np.inf)
 _SLACK = 1e-4  # of CUT, so that no pixel of the exact test is lost to rounding
 
 
-@kernel(error_model="numpy")
+@kernel
 def _clamp(slope, focal, center, size):
     """The slope x / z (or y / z) at which the Jacobian is taken: at most a margin outside the picture."""
     margin = CLAMP_MARGIN * 0.5 * size / focal
     return min(max(slope, -center / focal - margin), (size - center) / focal + margin)
 
 
-@kernel(error_model="numpy")
+@kernel
 def _norm_and_unit(quats, n):
     w, x, y, z = np.float64(quats[n, 0]), np.float64(quats[n, 1]), np.float64(quats[n, 2]), np.float64(quats[n, 3])
     norm = max(np.sqrt(w * w + x * x + y * y + z * z), 1e-30)
     return norm, w / norm, x / norm, y / norm, z / norm
 
 
-@kernel(error_model="numpy")
+@kernel
 def _column(w, x, y, z, j):
     """Column j of the rotation matrix of a unit quaternion: a principal axis of the Gaussian."""
     if j == 0:
@@ -54,7 +54,7 @@ def _column(w, x, y, z, j):
     return 2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)
 
 
-@parallel_kernel(error_model="numpy")
+@parallel_kernel
 def project(means, quats, scales, opacities, colors, viewmats, Ks, width, height, records, depths):
     """Fills records [C, N, RECORD] and depths [C, N] (camera z, CULLED where a Gaussian touches no pixel)."""
     C, N = depths.shape
@@ -132,7 +132,7 @@ def project(means, quats, scales, opacities, colors, viewmats, Ks, width, height
         record[CUT] = cut
 
 
-@parallel_kernel(error_model="numpy")
+@parallel_kernel
 def project_backward(
     means, quats, scales, viewmats, Ks, width, height, records, depths, moments, slots, slot_starts,
     grad_means, grad_quats, grad_scales, grad_opacities, grad_colors,

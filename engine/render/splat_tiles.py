@@ -32,7 +32,7 @@ _CULLED_BITS = np.float32(np.inf).view(np.uint32)
 _DIGIT = 11  # bits per pass: three passes hold the 31 bits of a positive float32
 
 
-@parallel_kernel(error_model="numpy")
+@parallel_kernel
 def sort_by_depth(depth_bits, order, visible):
     """Stable radix sort. depth_bits [C, N] uint32 view of positive float32; fills order [C, N], visible [C]."""
     C, N = depth_bits.shape
@@ -65,7 +65,7 @@ def sort_by_depth(depth_bits, order, visible):
         order[c, :count] = ids[:count]
 
 
-@kernel(error_model="numpy")
+@kernel
 def _range(low, high, tiles):
     """First tile and the one after the last whose pixel centres meet [low, high], in px along one axis."""
     first = min(max(np.ceil((low - (TILE - 0.5)) / TILE), 0.0), float(tiles))
@@ -73,14 +73,14 @@ def _range(low, high, tiles):
     return int(first), int(last) + 1
 
 
-@kernel(error_model="numpy")
+@kernel
 def _tile_rows(record, tiles_y):
     center = np.float64(record[Y]) + np.float64(record[Y_REST])
     radius = np.float64(record[RADIUS_Y])
     return _range(center - radius, center + radius, tiles_y)
 
 
-@kernel(error_model="numpy")
+@kernel
 def _tile_columns(record, row, tiles_x):
     """Tiles that the ellipse meets in one row of tiles."""
     center_x = np.float64(record[X]) + np.float64(record[X_REST])
@@ -97,7 +97,7 @@ def _tile_columns(record, row, tiles_x):
     return _range(center_x + left, center_x + right, tiles_x)
 
 
-@parallel_kernel(error_model="numpy")
+@parallel_kernel
 def count_pairs(records, order, visible, tiles_x, tiles_y, counts):
     """Fills counts [C, blocks, tiles]: pairs of each tile with the Gaussians of each block of the depth order."""
     C, blocks, _ = counts.shape
@@ -114,7 +114,7 @@ def count_pairs(records, order, visible, tiles_x, tiles_y, counts):
                     counts[c, block, row * tiles_x + column] += 1
 
 
-@kernel(error_model="numpy")
+@kernel
 def place_pairs(counts, tile_starts, block_starts):
     """Turns counts [C, blocks, tiles] into the first position of each (tile, block) in the list of pairs.
 
@@ -139,7 +139,7 @@ def place_pairs(counts, tile_starts, block_starts):
     return position
 
 
-@parallel_kernel(error_model="numpy")
+@parallel_kernel
 def list_pairs(records, order, visible, tiles_x, tiles_y, positions, block_starts, pairs, slots, slot_starts):
     """Writes pairs [I]: the Gaussian of each (tile, Gaussian) pair, tile by tile, nearest first. Uses up positions.
 

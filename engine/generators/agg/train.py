@@ -184,8 +184,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--batch", type=int, default=defaults.batch)
     parser.add_argument("--workers", type=int, default=defaults.workers)
     parser.add_argument("--threads", type=int, default=defaults.threads)
+    parser.add_argument(
+        "--shares", type=float, nargs=2, default=defaults.shares, metavar=("WARMUP", "COARSE"),
+        help="shares of the minutes at which the second and third stage begin",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=defaults.seed)
     options = vars(parser.parse_args(argv))
+    options["shares"] = tuple(options["shares"])
     indexes, run, resume = options.pop("data"), options.pop("run"), options.pop("resume")
     try:
         if not resume and (run / "checkpoint.pt").exists():
