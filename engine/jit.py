@@ -10,8 +10,8 @@ from functools import partial
 from engine import __version__
 from engine.paths import cache_folder
 
-# The package may lie in a read-only folder, where numba would retry writing beside it (numba issue 8755). One folder per
-# version: numba looks at the file of a kernel only, not at the constants it takes from other files.
+# The package may lie in a read-only folder, where numba would retry writing beside it (numba issue 8755).
+# One folder per version: numba looks at the file of a kernel only, not at the constants it takes from other files.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba" / __version__))
 
 # Threads that wait give their core away. Spinning, the default, makes a kernel ten times slower where another program
