@@ -11,10 +11,10 @@ import sys
 if __name__ == "__main__":
     sys.path[:] = json.loads(sys.stdin.buffer.readline())
 
-import faulthandler  # noqa: E402
+import faulthandler
 
-import numpy as np  # noqa: E402
-import xatlas  # noqa: E402
+import numpy as np
+import xatlas
 
 PACKED_AT = 700
 """Texels asked of the packer: with its own spacing added the atlas comes out near 1024."""
