@@ -128,11 +128,11 @@ def _one(task: Task, work: Work, overwrite: bool, as_json: bool) -> dict[str, An
         _say(f"{task.output}: exists, skipped (--overwrite makes it anew)", as_json)
         return {**facts, "skipped": True}
     bar = tqdm(
-        total=100, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc:<32.32}|{bar}|{percentage:4.0f} %"
+        total=100, leave=False, disable=not sys.stderr.isatty(), bar_format="{desc:<40.40}|{bar}|{percentage:4.0f} %"
     )
 
     def report(stage: str, fraction: float, text: str) -> None:
-        bar.set_description_str(f"{task.source.name[:14]}: {text}", refresh=False)
+        bar.set_description_str(f"{task.source.name[:15]}: {text}", refresh=False)
         bar.update(100 * fraction - bar.n)
 
     def warn(text: str) -> None:

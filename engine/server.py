@@ -165,9 +165,12 @@ class Server:
             raise BadMessage(f"Expected a request, found the reply {message.kind!r}.")
 
     def _leave(self) -> NoReturn:
-        """Ends the process at once, whatever it is doing: nobody waits for the answer any more."""
-        with self._guard:
-            for job in self._jobs.values():
+        """Ends the process at once, whatever it is doing: nobody waits for the answer any more.
+
+        Takes no lock: the main thread may hold it for ever, writing to a pipe that nobody empties.
+        """
+        for job in list(self._jobs.values()):
+            if job.running:
                 with contextlib.suppress(OSError):
                     part_of(job.request.output).unlink(missing_ok=True)
         os._exit(0)

@@ -177,11 +177,8 @@ def _to_srgb(image: Image.Image) -> Image.Image:
                 return image
         except (ImageCms.PyCMSError, OSError, ValueError):
             pass  # a profile that is broken or made for other channels: the plain reading below is the best there is
-    if image.mode == "LAB":
-        to_rgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
-        image = ImageCms.applyTransform(image, to_rgb) or image
     if not has_alpha and image.mode not in ("RGB", "L", "P", "1"):
-        image = image.convert("RGB")  # CMYK, YCbCr, HSV: Pillow converts these to RGB only
+        image = image.convert("RGB")  # Pillow converts CMYK, YCbCr, HSV and Lab to RGB only
     return image.convert("RGBA")
 
 
@@ -191,12 +188,8 @@ def _deep_grey(image: Image.Image) -> Array:
     transparent = image.info.get("transparency")
     alpha = np.ones_like(grey) if transparent is None else (grey != transparent).astype(np.float32)
     highest = float(grey.max())
-    if image.mode.startswith("I;16"):
-        white = 65535.0
-    else:
-        white = next((white for white in (1.0, 255.0, 65535.0) if highest <= white * 1.0001), highest)
-        if image.mode == "I" and white < 65535.0:
-            white = 65535.0
+    whites = (65535.0,) if image.mode.startswith("I") else (1.0, 255.0, 65535.0)
+    white = next((white for white in whites if highest <= white * 1.0001), highest)
     rgba = np.stack([np.clip(grey / white, 0, 1)] * 3 + [alpha], -1)
     longest = max(grey.shape)
     if longest <= WORK_SIDE:

@@ -112,7 +112,7 @@ def _background(rgb: Array) -> _Background:
     # Corners rarely belong to the object: the fit starts from their colour.
     corners = np.median(colors[(np.abs(terms[:, 1]) > 0.8) & (np.abs(terms[:, 2]) > 0.8)], 0)
     weights = 1 / (1 + (np.linalg.norm(colors - corners, axis=1) / 0.1) ** 4)
-    coefficients, noise = _robust_fit(terms, colors, weights, stiff_first=True)
+    coefficients, noise = _robust_fit(terms, colors, weights)
     explained = float((np.linalg.norm(colors - terms @ coefficients, axis=1) < _NEAR * noise).mean())
 
     steepness = _steepness(rgb)
@@ -127,7 +127,7 @@ def _background(rgb: Array) -> _Background:
             noise = _noise(float(np.median(np.linalg.norm((rgb - nearest)[outside], axis=1))))
         area = int(outside.sum())
         index = _some(outside)
-        coefficients, _ = _robust_fit(every[index], flat[index], np.ones(len(index)), stiff_first=False)
+        coefficients, _ = _robust_fit(every[index], flat[index], np.ones(len(index)))
         candidates = _local_means(rgb, outside, (every @ coefficients).reshape(rgb.shape))
     return _Background(candidates, noise, explained)
 
@@ -154,19 +154,17 @@ def _terms(height: int, width: int) -> Array:
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1)
 
 
-def _robust_fit(terms: Array, colors: Array, weights: Array, stiff_first: bool) -> tuple[Array, float]:
+def _robust_fit(terms: Array, colors: Array, weights: Array) -> tuple[Array, float]:
     """Coefficients [6, 3] and noise of the simplest polynomial through most `colors` [P, 3]: reweighted least squares.
 
-    With `stiff_first` it starts as a constant, so that an object at the border cannot bend the model, and becomes
-    flexible once the object's weights have fallen. A higher degree is kept only where it explains more: it is the
-    lower one that extrapolates well behind the object.
+    A higher degree is kept only where it explains more: it is the lower one that extrapolates well behind the object.
     """
     fits = []
     for used in (1, 3, 6):
         current, residual, noise = weights, np.zeros(len(colors)), _FLOOR
         coefficients = np.zeros((6, 3), np.float32)
-        for part in (1, 3, 3, 6, 6, 6) if stiff_first else (used, used, used):
-            coefficients = _least_squares(terms, colors, current, min(part, used))
+        for _ in range(4):
+            coefficients = _least_squares(terms, colors, current, used)
             residual = np.linalg.norm(colors - terms @ coefficients, axis=1)
             noise = _noise(_weighted_median(residual, current))
             current = 1 / (1 + (residual / (3 * noise)) ** 4)
@@ -261,27 +259,30 @@ def _tidy(inside: Array) -> Array:
 
 
 def _holes(difference: Array, noise: float, inside: Array) -> Array:
-    """Regions inside the object through which the background is seen: of its very colour, and as even as it is.
+    """Regions inside the object through which the background is seen: of its very colour, even, and with a sharp rim.
 
-    `difference` [H, W, 3] is that of the picture from the background. A label of the background's colour is told
-    from a hole by its own shading only: what is even and equal counts as a hole.
+    `difference` [H, W, 3] is that of the picture from the background. Where the object's own shading passes through
+    the background's colour the rim is soft; what is painted on it in exactly that colour cannot be told from a hole.
     """
-    labels, count = _label((np.linalg.norm(difference, axis=-1) < _NEAR * noise) & inside)
-    areas = np.bincount(labels.ravel())[1:]
+    distance = np.linalg.norm(difference, axis=-1)
+    labels, count = _label((distance < _NEAR * noise) & inside)
+    areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     cores = np.where(_eroded(labels > 0, 2), labels, 0)  # along its rim a hole shows the object's blur
+    ring = np.where(labels == 0, ndimage.maximum_filter(labels, 7), 0)
     means, spreads = _statistics(difference, cores, count)
-    present = np.bincount(cores.ravel(), minlength=count + 1)[1:] > 0
-    is_hole = present & (areas > max(20, 0.0005 * inside.sum())) & (np.linalg.norm(means, axis=1) < 2.5 * noise)
-    is_hole &= np.linalg.norm(spreads, axis=1) < 2 * noise
+    rims, _ = _statistics(distance[..., None], ring, count)
+    is_hole = (areas > max(20, 0.0005 * inside.sum())) & (np.bincount(cores.ravel(), minlength=count + 1)[1:] > 0)
+    is_hole &= (np.linalg.norm(means, axis=1) < 2.5 * noise) & (np.linalg.norm(spreads, axis=1) < 1.4 * noise)
+    is_hole &= rims[:, 0] > 2.5 * _NEAR * noise
     return np.asarray(ndimage.binary_dilation(np.append(False, is_hole)[labels], iterations=1, mask=inside), bool)
 
 
 def _statistics(values: Array, labels: Array, count: int) -> tuple[Array, Array]:
-    """Mean and standard deviation [count, 3] of `values` [H, W, 3] over the parts 1 to `count`; 0 for an empty part."""
+    """Mean and standard deviation [count, C] of `values` [H, W, C] over the parts 1 to `count`; 0 for an empty part."""
     flat = labels.ravel()
     number = np.maximum(np.bincount(flat, minlength=count + 1)[1:, None], 1)
     sums, squares = (
-        np.stack([np.bincount(flat, v[..., c].ravel(), count + 1)[1:] for c in range(3)], -1) / number
+        np.stack([np.bincount(flat, v[..., c].ravel(), count + 1)[1:] for c in range(v.shape[2])], -1) / number
         for v in (values, values**2)
     )
     return sums, np.sqrt(np.maximum(squares - sums**2, 0))
@@ -296,7 +297,8 @@ def _confidence(distance: Array, inside: Array, behind: _Background) -> float:
     share = float(inside.mean())
     outline = inside & ~_eroded(inside, 3)
     contrast = float(np.percentile(distance[outline], 30)) / _NEAR if outline.any() else 0.0
-    return float(np.clip(min((behind.explained - 0.5) / 0.3, contrast - 0.5, share / 0.01, (0.95 - share) / 0.2), 0, 1))
+    doubts = ((behind.explained - 0.5) / 0.3, (contrast - 0.95) / 0.5, share / 0.01, (0.95 - share) / 0.2)
+    return float(np.clip(min(doubts), 0, 1))
 
 
 # ---- its edge -------------------------------------------------------------------------------------------------------

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The command line as people and scripts use it: what comes out, what is kept, what is said, which exit code."""
 
+import contextlib
 import json
 import os
 import shutil
+import signal
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -379,3 +383,50 @@ def test_the_doctor_of_a_sick_engine(run_engine):
     assert done.returncode == 3
     assert "FAILED" in done.stdout
     assert "balloon_engine.py" in done.stdout
+
+
+# ---- a terminal -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX's")
+def test_a_bar_on_a_terminal_shows_the_stages(draw, tmp_path):
+    import fcntl
+    import pty
+    import termios
+
+    balloon = Path(__file__).with_name("balloon_engine.py")
+    pictures = [str(draw(tmp_path / name)) for name in ("a.png", "b.png")]
+    command = [sys.executable, "-I", "-X", "utf8", str(balloon), "generate", *pictures, "-o", str(tmp_path), *SMALL]
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 110, 0, 0))
+    process = subprocess.Popen(command, stdout=follower, stderr=follower, env={**os.environ, "BALLOON_SLEEP": "0.3"})
+    os.close(follower)
+    seen = b""
+    with contextlib.suppress(OSError):  # the end of a pseudo-terminal
+        while block := os.read(leader, 4096):
+            seen += block
+    os.close(leader)
+    assert process.wait(60) == 0
+    shown = seen.decode("utf-8", "replace")
+    assert "Filling the density grid" in shown or "Unfolding the surface" in shown
+    assert " %" in shown
+    assert "0/2" in shown
+    lines = [line for line in shown.replace("\r", "\n").splitlines() if "watertight" in line]
+    assert len(lines) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="sends the signal of Ctrl-C")
+def test_ctrl_c_stops_at_once_and_leaves_nothing(draw, tmp_path):
+    balloon = Path(__file__).with_name("balloon_engine.py")
+    picture = str(draw(tmp_path / "p.png"))
+    command = [sys.executable, "-I", "-X", "utf8", str(balloon), "generate", picture, "-o", str(tmp_path), *SMALL]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "BALLOON_SLEEP": "60"})
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert stderr.decode().strip().endswith("Stopped.")
+    assert "Traceback" not in stderr.decode()
+    assert names(tmp_path) == ["p.png"]

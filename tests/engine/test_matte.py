@@ -6,6 +6,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from engine.errors import PictureError
 from engine.image.load import Picture
@@ -108,12 +109,60 @@ def test_a_handle_has_a_hole_but_a_white_label_has_none():
     assert (alpha[label] == 1).all()
 
 
+def test_shading_that_passes_through_the_backgrounds_grey_is_no_hole():
+    x, y = coordinates()
+    region = np.hypot(x, y) < 0.6
+    stone = 0.85 - 0.351 * np.exp(-(x**2 + y**2) / 0.05)
+    rgba = np.full((SIDE, SIDE, 4), 0.5, np.float32)
+    rgba[region, :3] = stone[region, None]
+    rgba[..., 3] = 1
+    assert overlap(matte(Picture(rgba, False)).rgba[..., 3], region) > 0.99
+
+
 def test_an_object_that_touches_the_border():
     coverage = np.roll(cup(), int(0.24 * SIDE), axis=0)
     coverage[: SIDE // 3] = 0
     cut = matte(composed(slope(), 0.01, coverage=coverage))
     assert coverage[-1].any()
     assert overlap(cut.rgba[..., 3], coverage) > 0.95
+
+
+@pytest.mark.parametrize("background", [slope, vignette])
+@pytest.mark.parametrize("color", [(0.3, 0.3, 0.35), (0.6, 0.65, 0.7)])
+def test_an_object_along_half_the_border(background, color):
+    """Seven tenths of the lower border and the right one too are the object's; it must not bend the model."""
+    x, y = coordinates()
+    coverage = ((np.abs(x) < 0.7) & (y > -0.2)) | ((np.abs(y) < 0.3) & (x > 0))
+    picture = composed(background(), 0.005, coverage=np.zeros((SIDE, SIDE)))
+    picture.rgba[coverage, :3] = color
+    cut = matte(picture)
+    assert overlap(cut.rgba[..., 3], coverage) > 0.97
+    assert cut.confidence >= CONFIDENT
+
+
+def pale_ball(contrast, noise=0.0):
+    """A picture of a ball whose rim hardly differs from the graded wall behind it, and its region."""
+    x, y = coordinates()
+    radius = np.hypot(x, y) / 0.55
+    coverage = ndimage.gaussian_filter((radius < 1).astype(float), 1)[..., None]
+    wall = 0.8 - 0.2 * y[..., None] + np.array([-0.05, 0, 0.03])
+    ball = wall + contrast * (1.6 - 1.2 * radius[..., None])
+    rgb = ball * coverage + wall * (1 - coverage) + np.random.default_rng(0).normal(0, noise, (SIDE, SIDE, 3))
+    rgba = np.concatenate([np.clip(rgb, 0, 1), np.ones((SIDE, SIDE, 1))], -1)
+    return Picture(rgba.astype(np.float32), False), radius < 1
+
+
+@pytest.mark.parametrize("contrast", [0.1, -0.1])
+def test_an_object_of_nearly_the_background_is_not_eaten_from_its_rim(contrast):
+    picture, region = pale_ball(contrast)
+    assert overlap(matte(picture).rgba[..., 3], region) > 0.95
+
+
+def test_an_object_lost_in_grain_is_told():
+    picture, region = pale_ball(0.1, noise=0.015)
+    cut = matte(picture)
+    assert overlap(cut.rgba[..., 3], region) < 0.9
+    assert cut.warning
 
 
 @pytest.mark.parametrize("size", [(40, 40), (60, 400), (900, 1400)])

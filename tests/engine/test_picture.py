@@ -206,13 +206,36 @@ def test_cmyk_is_not_a_negative(tmp_path, suffix):
     assert_quarters(load_picture(tmp_path / f"c{suffix}"), 12)
 
 
-def test_an_embedded_profile_is_applied(tmp_path):
-    """Lab has a known relation to sRGB: L 50, a 0, b 0 is the grey 119 (IEC 61966-2-1 with the D50 white)."""
-    lab = Image.new("LAB", (16, 16), (round(50 * 2.55), 128, 128))
-    lab.save(tmp_path / "lab.tif")
+def test_lab_becomes_rgb(tmp_path):
+    """L 50, a 0, b 0 is the grey 119 of sRGB (IEC 61966-2-1)."""
+    Image.new("LAB", (16, 16), (round(50 * 2.55), 128, 128)).save(tmp_path / "lab.tif")
     np.testing.assert_allclose(255 * load_picture(tmp_path / "lab.tif").rgba[0, 0, :3], 119, atol=2)
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(quarters()).save(tmp_path / "srgb.png", icc_profile=profile)
+
+
+def profile_with_red_and_green_swapped():
+    """sRGB's profile whose tags of the red and the green primary point at each other's colour."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    profile[red + 4 : red + 8], profile[green + 4 : green + 8] = (
+        profile[green + 4 : green + 8],
+        profile[red + 4 : red + 8],
+    )
+    return bytes(profile)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_an_embedded_profile_is_applied(tmp_path, mode):
+    image = Image.fromarray(quarters()).convert(mode)
+    if mode == "RGBA":
+        image.paste((0, 0, 0, 0), (0, 0, 2, 2))
+    image.save(tmp_path / "swapped.png", icc_profile=profile_with_red_and_green_swapped())
+    swapped = [(g, r, b) for r, g, b in (RED, GREEN, BLUE, WHITE)]
+    picture = load_picture(tmp_path / "swapped.png")
+    assert_quarters(picture, 2, swapped)
+    assert picture.has_alpha == (mode == "RGBA")
+    assert picture.rgba[0, 0, 3] == (mode == "RGB")
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(quarters()).save(tmp_path / "srgb.png", icc_profile=srgb)
     assert_quarters(load_picture(tmp_path / "srgb.png"), 1.5)
 
 
