@@ -58,7 +58,7 @@ def glb_bytes(mesh: Mesh, name: str, size_m: float) -> bytes:
     )
     scene = trimesh.Scene()
     scene.add_geometry(body, node_name=name, geom_name=name)
-    return export_glb(scene, include_normals=True, tree_postprocessor=_without_root)
+    return export_glb(scene, include_normals=True, tree_postprocessor=_named)
 
 
 def placed(vertices: Array, size_m: float) -> Array:
@@ -68,14 +68,8 @@ def placed(vertices: Array, size_m: float) -> Array:
     return ((vertices - foot) * (size_m / max((high - low).max(), 1e-12))).astype(np.float32)
 
 
-def _without_root(tree: dict) -> None:
-    """Makes the mesh's node the scene's only one: importers would turn trimesh's root node into an empty object."""
-    (node,) = (node for node in tree["nodes"] if "mesh" in node)
-    node.pop("children", None)
-    node.pop("matrix", None)
-    tree["nodes"] = [node]
-    tree["scenes"] = [{"nodes": [0]}]
-    tree["scene"] = 0
+def _named(tree: dict) -> None:
+    """Gives the image the object's name, so that several imported objects can be told apart, and signs the file."""
     for image in tree.get("images", []):
-        image["name"] = node["name"]
+        image["name"] = tree["meshes"][0]["name"]
     tree["asset"]["generator"] = "Gaussmith"

@@ -100,13 +100,15 @@ def test_a_floater_far_away_does_not_waste_the_grid_but_a_thin_part_stays():
     assert low[1] > -1.0
 
 
-def test_haze_around_everything_does_not_waste_the_grid():
-    clear = density_grid(sphere(4000), 64)
+def test_haze_around_everything_neither_wastes_the_grid_nor_fills_it():
+    count = 200
     haze = Gaussians(
-        np.zeros((5, 3)), np.tile([1.0, 0, 0, 0], (5, 1)), np.full((5, 3), 3.0), np.full(5, 0.3), np.ones((5, 3))
-    )
-    hazy = density_grid(joined(sphere(4000), haze), 64)
+        np.zeros((count, 3)), np.tile([1.0, 0, 0, 0], (count, 1)), np.full((count, 3), 3.0), np.full(count, 0.5),
+        np.ones((count, 3)),
+    )  # fmt: skip
+    clear, hazy = density_grid(sphere(4000), 64), density_grid(joined(sphere(4000), haze), 64)
     assert hazy.voxel < 1.1 * clear.voxel
+    assert hazy.shell == pytest.approx(clear.shell, rel=0.1)
 
 
 def test_silhouette_is_the_composited_opacity():

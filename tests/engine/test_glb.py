@@ -64,6 +64,7 @@ def test_texture_is_embedded_unchanged_and_stays_upright(tmp_path):
     binary = data[20 + json_length + 8 :]
     (image,) = tree["images"]
     assert image["mimeType"] == "image/png"
+    assert image["name"] == "card"
     view = tree["bufferViews"][image["bufferView"]]
     stored = binary[view.get("byteOffset", 0) :][: view["byteLength"]]
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(stored)).convert("RGB")), mesh.texture)

@@ -87,6 +87,22 @@ def test_an_open_box_stays_open():
     assert report.area == pytest.approx(2 * walls, rel=0.15)
 
 
+def test_a_vase_stays_hollow():
+    """Its opening is eight spacings wide: no gap between Gaussians."""
+    points, normals, spacing = sphere_points(6000, 0.8)
+    kept = np.hypot(points[:, 0], points[:, 2]) + 10 * (points[:, 1] < 0) > 4 * spacing
+    report = mesh_report(surface(shell(points[kept], normals[kept], spacing)))
+    assert report.watertight
+    assert report.volume < 0.4 * 4 / 3 * np.pi * 0.8**3
+
+
+def test_a_surface_is_closed_where_an_outlier_reaches_out_of_the_grid():
+    large = shell(np.array([[1.4, 0, 0]]), np.array([[1.0, 0, 0]]), 0.7, opacity=0.9)
+    grid = density_grid(joined(sphere(50_000), large), 48)
+    assert grid.origin[0] + grid.voxel * grid.values.shape[0] < 1.4
+    assert is_watertight(isosurface(grid, 0.1))
+
+
 def test_level_makes_silhouettes_agree_with_composited_opacity():
     for opacity in (0.3, 0.95):
         grid = density_grid(sphere(opacity=opacity), 96)
@@ -150,9 +166,15 @@ def test_simplifying_keeps_the_shape():
     assert few.volume == pytest.approx(mesh_report(dense).volume, rel=0.01)
 
 
-def test_simplifying_thin_walls_keeps_them_closed():
-    mesh = simplify(surface(box(sides=(0, 1, 3, 5))), 1500)
-    assert is_watertight(weld(mesh))
+def test_simplifying_a_lattice_keeps_it_closed():
+    """Collapses let neighbouring bars touch along edges; without repair four faces would meet there."""
+    across, along = box((0.7, 0.02, 0.02), 0.02), box((0.02, 0.02, 0.5), 0.02)
+    bars = [across.scaled(1, np.array([0, 0, 0.12 * k])) for k in range(-3, 4)]
+    bars += [along.scaled(1, np.array([0.12 * k, 0, 0])) for k in range(-5, 6)]
+    dense = surface(joined(*bars))
+    assert is_watertight(weld(dense))
+    for faces in (4000, 800, 200):
+        assert is_watertight(weld(simplify(dense, faces)))
 
 
 def test_a_mesh_with_fewer_faces_is_left_alone():

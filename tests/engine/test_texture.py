@@ -99,9 +99,12 @@ def test_each_chart_has_eight_texels_of_its_own_at_1024(make):
 
 
 def test_normals_are_smooth_across_seams():
-    unwrapped = unwrap(sphere_mesh(30))
-    assert len(unwrapped.vertices) > len(sphere_mesh(30).vertices)
-    assert np.einsum("vi,vi->v", unwrapped.normals, unwrapped.vertices).min() > 0.99
+    unwrapped = unwrap(sphere_mesh(12))
+    places, index = np.unique(unwrapped.vertices, axis=0, return_inverse=True)
+    assert len(places) < len(unwrapped.vertices)
+    one_each = unwrapped.normals[np.unique(index, return_index=True)[1]]
+    assert np.array_equal(one_each[index.ravel()], unwrapped.normals)
+    assert np.einsum("vi,vi->v", unwrapped.normals, unwrapped.vertices).min() > 0.95
 
 
 def test_a_time_limit_falls_back_to_projection_and_says_so():
