@@ -70,14 +70,14 @@ def find_python(preference: str = "", environ: Mapping[str, str] = os.environ) -
     A name given by the user is never passed over silently: raises `EngineError` where it leads nowhere.
     """
     for given, source in (
-        (preference.strip(), "Preferences"),
-        (environ.get(PYTHON_VARIABLE, "").strip(), "Environment"),
+        (preference.strip(), "named in the preferences"),
+        (environ.get(PYTHON_VARIABLE, "").strip(), f"named by {PYTHON_VARIABLE}"),
     ):
         if given:
             return EnginePython(_interpreter(Path(given).expanduser(), source), source)
     beside = engine_folder().parent / ".venv"
     if (python := _in_environment(beside)) is not None:
-        return EnginePython(python, "Beside the engine")
+        return EnginePython(python, "beside the engine")
     raise EngineError(f"The engine's Python was not found: there is no {beside.name} beside the engine.", _HOW_TO_SET)
 
 
@@ -132,9 +132,9 @@ def _interpreter(given: Path, source: str) -> Path:
     if given.is_dir():
         if (python := _in_environment(given)) is not None:
             return python
-        raise EngineError(f"{source}: the folder {given} holds no Python environment.", _HOW_TO_SET)
+        raise EngineError(f"The folder {given}, {source}, holds no Python environment.", _HOW_TO_SET)
     if not given.is_file():
-        raise EngineError(f"{source}: there is no file {given}.", _HOW_TO_SET)
+        raise EngineError(f"There is no file {given}, {source}.", _HOW_TO_SET)
     # Not resolved: the link itself is what makes an interpreter part of its virtual environment.
     return given.absolute()
 

@@ -24,17 +24,13 @@ def _engine_usable(cls: type[bpy.types.Operator]) -> bool:
 
 
 def _submit(operator: bpy.types.Operator, context: bpy.types.Context, pictures: list[Path]) -> set[str]:
-    """Queues the pictures that exist and says which do not. Without a window it also waits for them."""
-    missing = [picture for picture in pictures if not picture.is_file()]
-    present = [picture for picture in pictures if picture.is_file()]
-    submitted = [session.submit(picture, context, index) for index, picture in enumerate(present)]
+    """Queues the pictures. Without a window it also waits for them and reports what failed."""
+    submitted = [session.submit(picture, context, index) for index, picture in enumerate(pictures)]
     if bpy.app.background:
         for job in submitted:
             session.wait(job, context)
             if job.error is not None:
                 operator.report({"ERROR"}, f"{job.name}: {job.error.message} {job.error.hint}")
-    for picture in missing:
-        operator.report({"ERROR"}, f"There is no file {picture}. Choose another picture")
     return {"FINISHED"} if submitted else {"CANCELLED"}
 
 
@@ -80,8 +76,10 @@ class GAUSSMITH_OT_generate_files(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         pictures = [Path(self.directory, file.name) for file in self.files if file.name]
-        if pictures and pictures[0].is_file():
+        if pictures:
             context.scene.gaussmith.picture = str(pictures[0])
+            if context.area is not None and context.area.type == "VIEW_3D":
+                session.show_tab(context.area)
         return _submit(self, context, pictures)
 
 

@@ -20,7 +20,7 @@ class GAUSSMITH_PT_main(bpy.types.Panel):
     bl_label = "Image to Mesh"
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
-    bl_category = "Gaussmith"
+    bl_category = session.TAB
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
@@ -38,7 +38,7 @@ class GAUSSMITH_PT_settings(bpy.types.Panel):
     bl_label = "Settings"
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
-    bl_category = "Gaussmith"
+    bl_category = session.TAB
     bl_parent_id = GAUSSMITH_PT_main.bl_idname
 
     def draw(self, context: bpy.types.Context) -> None:

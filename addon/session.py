@@ -25,10 +25,13 @@ from .glb import GlbError
 from .jobs import Job, JobError, JobQueue, State
 from .wire import protocol
 
+TAB = "Gaussmith"
+"""Label of our tab in the sidebar of the 3D view."""
 BUSY_INTERVAL = 0.1
 IDLE_INTERVAL = 1.0
 LARGEST_THUMBNAIL = 40_000_000
 """Bytes of a picture file beyond which no thumbnail is made of it."""
+THUMBNAILS_KEPT = 32
 SPACING = 1.25
 """Distance between objects made from pictures given together, in object sizes."""
 
@@ -65,6 +68,7 @@ class _Session:
         self.file = 0
         self.folder: Path | None = None
         self.previews = None if bpy.app.background else bpy.utils.previews.new()
+        self.areas_to_show: set[int] = set()
         self.holds: dict[str, str] = {}  # why a READY job is not imported yet, by id
 
 
@@ -104,7 +108,10 @@ def submit(picture: Path, context: bpy.types.Context, index: int = 0) -> Job:
     options = {"faces": settings.faces, "texture": int(settings.texture), "size": round(settings.size, 6)}
     output = _job_folder() / uuid.uuid4().hex / f"{picture.stem}.glb"
     request = protocol.Generate("", str(picture), str(output), seed=settings.seed, options=options)
-    return _submit(request, picture.stem, context, index * SPACING * settings.size)
+    job = _submit(request, picture.stem, context, index * SPACING * settings.size)
+    if not picture.is_file():
+        job.fail(JobError("BAD_PICTURE", f"There is no file {picture}.", "Choose another picture."))
+    return job
 
 
 def submit_again(job: Job, context: bpy.types.Context) -> Job:
@@ -200,7 +207,7 @@ def _look_for_engine(preference: str) -> EngineState:
         version = check_python(python.path)
     except EngineError as error:
         return EngineState("PROBLEM", error.message, error.hint)
-    return EngineState("READY", f"Ready: Python {version} ({python.source.lower()})", str(python.path))
+    return EngineState("READY", f"Ready: Python {version}, {python.source}", str(python.path))
 
 
 def _take_check() -> bool:
@@ -220,14 +227,18 @@ def _take_check() -> bool:
 def load_thumbnail(path: str) -> None:
     """Prepares the thumbnail of a picture, so that drawing it only reads a number."""
     file = Path(bpy.path.abspath(path)) if path else None
-    if _session is None or _session.previews is None or file is None or path in _session.previews:
+    if _session is None or _session.previews is None or file is None:
+        return
+    if path in _session.previews:  # the file may have changed
+        _session.previews[path].reload()
         return
     try:
         if file.stat().st_size > LARGEST_THUMBNAIL or not file.is_file():
             return
     except OSError:
         return  # not there: the panel shows no thumbnail, and Generate says why
-    _session.previews.clear()
+    if len(_session.previews) >= THUMBNAILS_KEPT:
+        _session.previews.clear()
     _session.previews.load(path, str(file), "IMAGE")
 
 
@@ -236,6 +247,29 @@ def thumbnail(path: str) -> int:
     if _session is None or _session.previews is None or path not in _session.previews:
         return _NO_PREVIEW
     return _session.previews[path].icon_id
+
+
+# ---------------------------------------------------------------------------
+# Sidebar
+
+
+def show_tab(area: bpy.types.Area) -> None:
+    """Opens our tab in the sidebar of a 3D view, so that progress and errors are seen."""
+    assert _session is not None
+    area.spaces.active.show_region_ui = True
+    _session.areas_to_show.add(area.as_pointer())
+    wake()
+
+
+def _show_tabs() -> None:
+    """A sidebar that was closed knows its tabs only after it was drawn."""
+    assert _session is not None
+    for area in (area for window in bpy.context.window_manager.windows for area in window.screen.areas):
+        if area.type == "VIEW_3D" and area.as_pointer() in _session.areas_to_show:
+            for region in area.regions:
+                if region.type == "UI" and region.active_panel_category != "UNSUPPORTED":
+                    region.active_panel_category = TAB
+                    _session.areas_to_show.discard(area.as_pointer())
 
 
 # ---------------------------------------------------------------------------
@@ -251,6 +285,8 @@ def wake() -> None:
 def _tick() -> float | None:
     if _session is None:
         return None
+    if _session.areas_to_show:
+        _show_tabs()
     changed = _take_check()
     changed |= _session.jobs.pump()
     for job in _session.jobs.jobs:
@@ -261,6 +297,7 @@ def _tick() -> float | None:
     ready_here = any(j.state is State.READY and j.context.file == _session.file for j in _session.jobs.jobs)
     if _session.jobs.busy or _session.check_pending or ready_here:
         return BUSY_INTERVAL
+    _session.areas_to_show.clear()
     return IDLE_INTERVAL if _session.jobs.engine is not None else None
 
 

@@ -61,7 +61,7 @@ def test_a_wrong_choice_is_an_error_even_when_another_python_is_there(tmp_path, 
     monkeypatch.setattr(environment, "engine_folder", lambda: tmp_path / "engine")
     interpreter(tmp_path / ".venv")
     missing = str(tmp_path / "nowhere")
-    with pytest.raises(EngineError, match=r"no file .*nowhere"):
+    with pytest.raises(EngineError, match=rf"no file {missing}, named (in the preferences|by {PYTHON_VARIABLE})"):
         find_python(missing if given == "preference" else "", {PYTHON_VARIABLE: missing})
 
 

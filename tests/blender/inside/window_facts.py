@@ -105,6 +105,16 @@ def fact_cancel_leaves_no_object_and_the_next_click_works():
     assert state(job) == "DONE"
 
 
+def fact_a_missing_picture_is_told_in_the_panel():
+    window().scene.gaussmith.picture = str(FOLDER / "nowhere.png")
+    call(bpy.ops.gaussmith.generate)
+    (job,) = (job for job in jobs().jobs if job.name == "nowhere")
+    assert state(job) == "FAILED"
+    assert "nowhere.png" in job.error.message
+    call(bpy.ops.gaussmith.dismiss, job=job.id)
+    yield 0.1
+
+
 def fact_an_error_stays_in_the_panel_with_what_to_do_and_can_be_tried_again():
     job = generate("fail")
     yield ended(job)
@@ -178,10 +188,18 @@ def fact_a_result_waits_until_edit_mode_is_left():
     assert "cat" in objects()
 
 
-def fact_dropped_pictures_stand_side_by_side():
-    window().scene.gaussmith.size = 1.0
+def fact_dropped_pictures_stand_side_by_side_and_open_the_tab():
+    with bpy.context.temp_override(window=window()):  # a file in which the sidebar was never open
+        bpy.ops.wm.read_homefile(use_factory_startup=True)
+    yield 0.3
+    assert not view().spaces.active.show_region_ui
     names = [{"name": "cat.png"}, {"name": "dog.png"}]
-    assert call(bpy.ops.gaussmith.generate_files, directory=str(FOLDER), files=names) == {"FINISHED"}
+    with bpy.context.temp_override(window=window(), area=view(), region=view().regions[-1]):
+        dropped = bpy.ops.gaussmith.generate_files("INVOKE_DEFAULT", directory=str(FOLDER), files=names)
+    assert dropped == {"FINISHED"}
+    region = next(region for region in view().regions if region.type == "UI")
+    yield lambda: region.active_panel_category == "Gaussmith"
+    assert view().spaces.active.show_region_ui
     yield lambda: {"cat", "dog"} <= objects()
     assert bpy.data.objects["dog"].location.x - bpy.data.objects["cat"].location.x == 1.25
 
