@@ -97,7 +97,7 @@ def test_a_vase_stays_hollow():
 
 
 def test_a_surface_is_closed_where_an_outlier_reaches_out_of_the_grid():
-    large = shell(np.array([[1.4, 0, 0]]), np.array([[1.0, 0, 0]]), 0.7, opacity=0.9)
+    large = shell(np.array([[1.4, 0, 0]]), np.array([[0, 1.0, 0]]), 0.7, opacity=0.9)
     grid = density_grid(joined(sphere(50_000), large), 48)
     assert grid.origin[0] + grid.voxel * grid.values.shape[0] < 1.4
     assert is_watertight(isosurface(grid, 0.1))
