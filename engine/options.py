@@ -20,15 +20,14 @@ class MeshOptions:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            wanted, (low, high) = (float, int)[field.type == "int" or field.type is int], RANGES[field.name]
+            value, (low, high) = getattr(self, field.name), RANGES[field.name]
             if isinstance(value, bool) or not isinstance(value, (int, float)):
                 raise OptionError(f"{field.name} needs a number, found {value!r}.", _hint(field.name))
-            if wanted is int and value != int(value):
-                raise OptionError(f"{field.name} needs a whole number, found {value}.", _hint(field.name))
             if not low <= value <= high:
                 raise OptionError(f"{field.name} is {value:,}, out of its range.", _hint(field.name))
-            object.__setattr__(self, field.name, wanted(value))
+            if field.type is int and value != int(value):
+                raise OptionError(f"{field.name} needs a whole number, found {value}.", _hint(field.name))
+            object.__setattr__(self, field.name, int(value) if field.type is int else float(value))
 
 
 RANGES: dict[str, tuple[float, float]] = {

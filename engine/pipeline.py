@@ -26,7 +26,7 @@ from engine.surface.density import density_grid
 from engine.surface.isosurface import isosurface
 from engine.surface.simplify import simplify
 from engine.texture.bake import bake
-from engine.texture.unwrap import unwrap, warm_up
+from engine.texture.unwrap import stop_helper, unwrap, warm_up
 
 FIELD_STAGES = {"density": 2, "surface": 5, "simplify": 3, "unwrap": 6, "bake": 4, "export": 1}
 PICTURE_STAGES = {"picture": 1, "matte": 3, "generate": 6, **FIELD_STAGES}
@@ -119,6 +119,11 @@ def _field_to_glb(
         "seed": options.seed,
         "engine": __version__,
     }
+
+
+def stop_children() -> None:
+    """Ends the processes that stages have started: called by a process that is about to end without ceremony."""
+    stop_helper()
 
 
 class Run:

@@ -173,6 +173,8 @@ class Server:
             if job.running:
                 with contextlib.suppress(OSError):
                     part_of(job.request.output).unlink(missing_ok=True)
+        with contextlib.suppress(KeyError, AttributeError):  # not imported yet, or just being imported: no children
+            sys.modules["engine.pipeline"].stop_children()
         os._exit(0)
 
     # ---- main thread ------------------------------------------------------------------------------------------------

@@ -111,7 +111,9 @@ class Helper:
             "margin": MARGIN,
             "many_charts": MANY_CHARTS,
         }
-        arrays = (mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32), cut_in_parts(mesh))
+        low, high = mesh.bounds()  # xatlas takes faces of very small meshes for empty ones
+        vertices = (mesh.vertices - (low + high) / 2) / max(float((high - low).max()), 1e-30)
+        arrays = (vertices.astype(np.float32), mesh.faces.astype(np.int32), cut_in_parts(mesh))
         self._send(json.dumps(job).encode() + b"\n" + b"".join(array.tobytes() for array in arrays))
         source = self.process.stdout
         assert source is not None
@@ -164,6 +166,7 @@ def _helper() -> Helper:
 
 
 @atexit.register
-def _stop_helper() -> None:
+def stop_helper() -> None:
+    """Ends the helper process, whatever it is doing; the next mesh starts another."""
     for helper in _current:
         helper.stop()

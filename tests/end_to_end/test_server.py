@@ -135,11 +135,17 @@ def test_a_job_is_cancelled_at_every_moment(wire, draw, tmp_path):
 
 
 @pytest.mark.slow
-def test_unwrapping_is_cancelled_although_it_cannot_be_interrupted(wire, tmp_path, statue):
+def test_unwrapping_stops_although_it_cannot_be_interrupted(wire, tmp_path, statue):
+    """Its process is ended: on cancel, and when the engine itself ends."""
     engine = wire()
-    engine.send(MakeMesh("1", str(statue), str(tmp_path / "s.glb"), {"faces": 400_000, "resolution": 256}))
-    while (message := engine.next(Progress, Result, Error)).stage != "unwrap":
-        assert isinstance(message, Progress)
+
+    def reach_unwrapping(job):
+        engine.send(MakeMesh(job, str(statue), str(tmp_path / "s.glb"), {"faces": 300_000, "resolution": 224}))
+        while (message := engine.next(Progress, Result, Error)).stage != "unwrap":
+            assert isinstance(message, Progress)
+        time.sleep(0.3)
+
+    reach_unwrapping("1")
     start = time.monotonic()
     engine.send(Cancel("1"))
     assert engine.end(10) == CancelledJob("1")
@@ -147,6 +153,13 @@ def test_unwrapping_is_cancelled_although_it_cannot_be_interrupted(wire, tmp_pat
     assert not (tmp_path / "s.glb").exists()
     engine.send(MakeMesh("2", str(statue), str(tmp_path / "s.glb"), SMALL))
     assert isinstance(engine.end(), Result)
+
+    reach_unwrapping("3")
+    helpers = children(engine.process.pid)
+    assert helpers
+    engine.process.stdin.close()
+    assert gone_within(2, engine.process)
+    assert not any(map(alive, helpers))
 
 
 @pytest.fixture
@@ -289,6 +302,7 @@ def test_it_ends_with_its_stdin(wire, draw, tmp_path, busy):
         engine.send(Generate("1", str(draw(tmp_path / "p.png")), str(tmp_path / "p.glb"), "balloon", 0, SMALL))
         while engine.next(Progress).stage != "generate":
             pass
+        (tmp_path / "p.glb.part").write_text("half a mesh")  # as if the end came while the file was written
     helpers = children(engine.process.pid)
     engine.process.stdin.close()
     assert gone_within(2, engine.process)
