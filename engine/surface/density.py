@@ -33,7 +33,7 @@ SLAB = 4
 CHUNK = 16
 """Voxels of a row evaluated together; loops of 16 are vectorised, shorter ones unrolled."""
 
-SMALLEST, LARGEST = 16, 1024
+SMALLEST, LARGEST = 16, 512
 
 FAINT = 0.02
 """Part of the shell's density below which nothing can be surface (levels stay five times above)."""

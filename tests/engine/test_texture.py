@@ -170,6 +170,13 @@ def _runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1e5])
+def test_meshes_of_any_size_are_unwrapped(scale):
+    mesh, warnings = sphere_mesh(16), []
+    unwrap(Mesh(mesh.vertices * np.float32(scale), mesh.faces), warn=warnings.append)
+    assert not warnings
+
+
 def test_unwrapping_refuses_broken_meshes():
     with pytest.raises(InputError):
         unwrap(Mesh(np.zeros((3, 3), np.float32), np.array([[0, 1, 7]], np.int32)))
