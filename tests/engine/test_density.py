@@ -33,7 +33,7 @@ def test_density_is_the_sum_of_the_gaussians():
     gaussians = some_gaussians()
     shape, voxel, origin = (40, 37, 43), 0.03, np.array([-0.6, -0.55, -0.65])
     values = scatter(gaussians, origin, voxel, shape)
-    index = np.stack([np.random.default_rng(1).integers(0, side, 4000) for side in shape], axis=1)
+    index = np.stack([np.random.default_rng(1).integers(0, side, 1200) for side in shape], axis=1)
     # On the rim of a Gaussian float32 decides otherwise than float64; a jump there is 0.002 of its opacity.
     expected = direct_sum(gaussians, origin + voxel * index, voxel)
     np.testing.assert_allclose(values[tuple(index.T)], expected, rtol=1e-3, atol=2.5e-3)
@@ -41,7 +41,7 @@ def test_density_is_the_sum_of_the_gaussians():
     np.testing.assert_allclose(values[tuple(index[inside].T)], expected[inside], rtol=3e-3)
     away = np.abs(direct_sum(gaussians, origin + voxel * index, voxel, 3.49) - expected) == 0
     away &= np.abs(direct_sum(gaussians, origin + voxel * index, voxel, 3.51) - expected) == 0
-    assert away.sum() > 1000
+    assert away.sum() > 500
     np.testing.assert_allclose(values[tuple(index[away].T)], expected[away], rtol=1e-3, atol=1e-6)
 
 
