@@ -2,9 +2,11 @@
 """A trained AGG as an ONNX file with its card: `python -m engine export agg --run RUN -o agg_xs.onnx`."""
 
 import argparse
+import csv
 import hashlib
 import json
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from engine.training.checkpoint import load_checkpoint
 
 INPUTS = ["picture", "inflated", "anchors"]
 OUTPUTS = ["means", "opacities", "keep", "field", "tan_half_fov", "elevation"]
+LICENCE = "GPL-3.0-or-later, as the engine; trained from scratch on the data listed"
 AGREEMENT = 1e-3
 """Largest relative difference between the torch network and the exported one."""
 
@@ -121,6 +124,18 @@ def stored_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def data_of(indexes: list[Path]) -> list[dict[str, Any]]:
+    """Whose objects a network learned from: attribution, licence and number of objects, most first."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for index in indexes:
+        with index.open(newline="", encoding="utf-8") as lines:
+            counts.update((row["attribution"], row["licence"]) for row in csv.DictReader(lines))
+    return [
+        {"attribution": attribution, "licence": licence, "objects": count}
+        for (attribution, licence), count in counts.most_common()
+    ]
+
+
 def main(argv: list[str]) -> int:
     """The command line of `engine export agg`; returns the exit code."""
     parser = argparse.ArgumentParser(prog="engine export agg", description=__doc__)
@@ -128,9 +143,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, help="the .onnx file to write; its card lies beside"
     )
-    parser.add_argument("--notes", type=Path, help="JSON file whose entries go into the card: data, licences, metrics")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="index files of the packs it learned from")
+    parser.add_argument("--metrics", type=Path, help="figures of `engine evaluate agg`, to go into the card")
     options = parser.parse_args(argv)
-    notes = json.loads(options.notes.read_text(encoding="utf-8")) if options.notes else {}
+    notes: dict[str, Any] = {"licence": LICENCE, "data": data_of(options.data)}
+    if options.metrics:
+        notes["metrics"] = json.loads(options.metrics.read_text(encoding="utf-8"))
     try:
         card = export(options.run, options.output, notes)
     except GaussmithError as error:
