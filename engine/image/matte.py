@@ -318,29 +318,32 @@ def _soft_edges(rgb: Array, background: Array, distance: Array, inside: Array, n
     crumbs = _resize((distance < 3 * _NEAR).astype(np.float32), size) > 0.5
     core = _eroded(mask, band) & ~(crumbs & ~_eroded(mask, 3 * band))
     core = core if core.any() else mask
-    unknown = np.asarray(ndimage.binary_dilation(mask, iterations=band), bool) & ~core
+    unknown = _dilated(mask, band) & ~core
     front = np.concatenate([rgb * core[..., None], core[..., None]], -1, dtype=np.float32)
     for _ in range(2):
         for axis in (0, 1):
             front = ndimage.uniform_filter1d(front, 2 * band + 3, axis)
-    known = front[..., 3] > 1e-3
-    front = front[..., :3] / np.maximum(front[..., 3:], 1e-3)
 
-    span = front - behind
-    length = np.einsum("hwc,hwc->hw", span, span)
-    solved = np.einsum("hwc,hwc->hw", rgb - behind, span) / np.maximum(length, 1e-6)
-    solved = np.clip(solved, 0, 1)
-    off = np.linalg.norm(
-        rgb - behind - solved[..., None] * span, axis=-1
-    )  # not on the line: another colour of the object
+    known = unknown & (front[..., 3] > 1e-3)
+    seen, back = rgb[known], behind[known]
+    span = front[known][:, :3] / front[known][:, 3:] - back
+    length = np.einsum("pc,pc->p", span, span)
+    solved = np.clip(np.einsum("pc,pc->p", seen - back, span) / np.maximum(length, 1e-6), 0, 1)
+    off = np.linalg.norm(seen - back - solved[:, None] * span, axis=-1)  # not on the line: another colour of the object
     solved = np.clip((solved - 0.1) / 0.85, 0, 1)  # noise on either side is not transparency
-    solved = np.where(known & (length > 0.05**2) & (off < 0.2 + 3 * noise), solved, mask)
-    alpha = np.where(unknown, solved, mask).astype(np.float32)
-    mixed = unknown & known & (alpha < 0.95)
-    colors = np.where(mixed[..., None], front, rgb)
-    return np.concatenate([np.clip(colors, 0, 1), alpha[..., None]], -1, dtype=np.float32)
+    solved = np.where((length > 0.05**2) & (off < 0.2 + 3 * noise), solved, mask[known])
+
+    rgba = np.concatenate([rgb, mask[..., None]], -1, dtype=np.float32)
+    colors = np.where(solved[:, None] < 0.95, np.clip(back + span, 0, 1), seen)
+    rgba[known] = np.concatenate([colors, solved[:, None]], -1)
+    return rgba
 
 
 def _eroded(mask: Array, pixels: int) -> Array:
     """`mask` without the pixels within `pixels` of its outline; the border of the picture is none."""
-    return np.asarray(ndimage.binary_erosion(mask, iterations=pixels, border_value=1), bool)
+    return ndimage.minimum_filter(mask.view(np.uint8), 2 * pixels + 1, mode="constant", cval=1).astype(bool)
+
+
+def _dilated(mask: Array, pixels: int) -> Array:
+    """`mask` and the pixels within `pixels` of it."""
+    return ndimage.maximum_filter(mask.view(np.uint8), 2 * pixels + 1, mode="constant", cval=0).astype(bool)

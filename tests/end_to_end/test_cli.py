@@ -234,6 +234,7 @@ def bad_pictures(folder):
     return ["dot", "empty", "nothing", "plain", "text"]
 
 
+@pytest.mark.slow
 def test_each_bad_picture_is_told_by_name(run_engine, tmp_path):
     bad = bad_pictures(tmp_path)
     done = run_engine("generate", tmp_path, tmp_path / "gone.png", "-o", tmp_path / "out", *SMALL, "--json")
@@ -246,6 +247,7 @@ def test_each_bad_picture_is_told_by_name(run_engine, tmp_path):
     assert done.stderr.count("error: ") == 6
 
 
+@pytest.mark.slow
 def test_no_place_to_write(run_engine, draw, tmp_path):
     """Told before the work is done: below a file, and in a folder of the system that takes no files."""
     picture = draw(tmp_path / "p.png")
@@ -305,6 +307,7 @@ def test_an_engine_that_cannot_work_is_3(run_engine, draw, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("raised", "code"), [("ZeroDivisionError", "INTERNAL"), ("MemoryError", "OUT_OF_MEMORY")])
 def test_a_fault_of_ours_says_so(run_engine, draw, tmp_path, raised, code):
     done = run_engine("generate", draw(tmp_path / "p.png"), "-o", tmp_path, *SMALL, "--json", BALLOON_RAISE=raised)

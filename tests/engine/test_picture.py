@@ -402,6 +402,7 @@ def test_a_huge_header_is_refused_before_memory_is_taken(tmp_path, suffix, side)
     assert peak < 20e6
 
 
+@pytest.mark.slow
 def test_a_large_legal_picture_is_reduced(tmp_path):
     width, height = 5000, 3000
     assert width * height < MAX_PIXELS
