@@ -83,6 +83,8 @@ def _generate(arguments: argparse.Namespace, load: LoadGenerator | None) -> int:
 
         assert generator
         splats = task.output.with_suffix(".ply") if arguments.save_splats else None
+        if splats and splats.exists() and not arguments.overwrite:
+            raise OutputError(f"{splats} exists already.", "Add --overwrite, or leave out --save-splats.")
         return picture_to_mesh(task.source, task.output, generator, options, report, warn, splats)
 
     return run_batch(tasks, work, overwrite=arguments.overwrite, as_json=arguments.json)

@@ -203,6 +203,15 @@ def test_what_exists_is_kept_unless_told_otherwise(run_engine, draw, tmp_path):
     assert names(tmp_path) == ["p.glb", "p.png"]
 
 
+def test_splats_that_exist_are_kept_too(run_engine, draw, tmp_path):
+    picture, splats = draw(tmp_path / "p.png"), tmp_path / "p.ply"
+    splats.write_text("mine")
+    done = run_engine("generate", picture, "-o", tmp_path, *SMALL, "--save-splats", BALLOON_SLEEP="30", timeout=25)
+    assert (done.returncode, splats.read_text()) == (1, "mine")
+    assert "--overwrite" in done.stderr
+    assert names(tmp_path) == ["p.ply", "p.png"]
+
+
 def test_skipping_needs_no_network(run_engine, draw, tmp_path):
     picture = draw(tmp_path / "p.png")
     (tmp_path / "p.glb").write_text("mine")
