@@ -28,8 +28,8 @@ from engine.surface.simplify import simplify
 from engine.texture.bake import bake
 from engine.texture.unwrap import stop_helper, unwrap, warm_up
 
-FIELD_STAGES = {"density": 2, "surface": 5, "simplify": 3, "unwrap": 6, "bake": 4, "export": 1}
-PICTURE_STAGES = {"picture": 1, "matte": 3, "generate": 6, **FIELD_STAGES}
+FIELD_STAGES = {"density": 2, "surface": 9, "simplify": 8, "unwrap": 16, "bake": 4, "export": 2}
+PICTURE_STAGES = {"picture": 1, "matte": 4, "generate": 6, **FIELD_STAGES}
 SPLAT_STAGES = {"splats": 2, **FIELD_STAGES}
 """Stages in their order, each with its typical share of the time: they place the progress bar."""
 
@@ -161,6 +161,5 @@ class Run:
                 self._warn(text)
 
     def finish(self) -> None:
-        """Ends the clock and says that all is done."""
+        """Ends the clock. Nothing is reported any more: what is written can no longer be cancelled."""
         self.seconds["total"] = round(time.perf_counter() - self._start, 4)
-        self._report("done", 1.0, "Done")
