@@ -80,7 +80,7 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument("--blend", type=Path, metavar="FILE", help="also put all meshes side by side in this .blend")
     parser.add_argument("--overwrite", action="store_true", help="make meshes anew that exist already")
     parser.add_argument("--generator", default="agg", help="default: agg")
-    parser.add_argument("--faces", type=int, default=20_000, help="at most this many triangles (default: 20000)")
+    parser.add_argument("--faces", type=int, default=20_000, help="about this many triangles at most (default: 20000)")
     parser.add_argument("--texture", type=int, default=1024, help="side of the texture in pixels (default: 1024)")
     parser.add_argument("--size", type=float, default=1.0, help="longest side of the object in metres (default: 1)")
     parser.add_argument("--seed", type=int, default=0, help="same seed, same mesh (default: 0)")

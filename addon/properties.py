@@ -30,7 +30,7 @@ class GaussmithSettings(bpy.types.PropertyGroup):
     )
     faces: IntProperty(
         name="Faces",
-        description="The mesh has at most this many triangles",
+        description="The mesh has about this many triangles, or fewer where its shape needs fewer",
         default=20_000,
         min=100,
         max=1_000_000,
