@@ -46,6 +46,7 @@ class UNet(nn.Module):
             x = stage(x)
         x = self.middle(x)
         for stage in self.up:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            # Bilinear: with nearest, coarse cells showed as shingles in the depth that queries read off the features.
+            x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = stage(torch.cat([x, skips.pop()], 1))
         return x

@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from engine.errors import GaussmithError
+from engine.errors import GaussmithError, InputError
 from engine.generators.agg.config import PRESETS
 from engine.generators.agg.network import AggNetwork
 from engine.nets.runtime import OnnxNetwork
@@ -125,11 +125,20 @@ def stored_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def data_of(indexes: list[Path]) -> list[dict[str, Any]]:
-    """Whose objects a network learned from: attribution, licence and number of objects, most first."""
+    """Whose objects a network learned from: attribution, licence and number of objects, most first.
+
+    Raises `InputError` where an index cannot be read or does not say.
+    """
     counts: Counter[tuple[str, str]] = Counter()
     for index in indexes:
-        with index.open(newline="", encoding="utf-8") as lines:
-            counts.update((row["attribution"], row["licence"]) for row in csv.DictReader(lines))
+        try:
+            with index.open(newline="", encoding="utf-8") as lines:
+                counts.update((row["attribution"], row["licence"]) for row in csv.DictReader(lines))
+        except (OSError, KeyError) as error:
+            raise InputError(
+                f"The index {index} does not say whose objects it holds: {error}.",
+                "Give the index files of the packs the run was trained on.",
+            ) from error
     return [
         {"attribution": attribution, "licence": licence, "objects": count}
         for (attribution, licence), count in counts.most_common()
@@ -146,10 +155,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="index files of the packs it learned from")
     parser.add_argument("--metrics", type=Path, help="figures of `engine evaluate agg`, to go into the card")
     options = parser.parse_args(argv)
-    notes: dict[str, Any] = {"licence": LICENCE, "data": data_of(options.data)}
-    if options.metrics:
-        notes["metrics"] = json.loads(options.metrics.read_text(encoding="utf-8"))
     try:
+        notes: dict[str, Any] = {"licence": LICENCE, "data": data_of(options.data)}
+        if options.metrics:
+            notes["metrics"] = json.loads(options.metrics.read_text(encoding="utf-8"))
         card = export(options.run, options.output, notes)
     except GaussmithError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.generators.agg.config import AggConfig
-from engine.generators.agg.network import AggOutput, Look
+from engine.generators.agg.network import AggOutput, Look, sample_layers
 from engine.render.splat_torch import rasterize_views
 from engine.training.losses import chamfer_loss, ssim
 
@@ -19,6 +19,7 @@ class LossWeights:
 
     layers: float = 1.0
     camera: float = 0.3
+    anchors: float = 1.0
     chamfer: float = 1.0
     chamfer_coarse: float = 0.5  # once views are rendered
     color: float = 0.8
@@ -55,10 +56,20 @@ def look_loss(look: Look, batch: Batch, weights: LossWeights) -> tuple[Tensor, d
 
 
 def geometry_loss(output: AggOutput, batch: Batch, weights: LossWeights) -> tuple[Tensor, dict[str, float]]:
-    """The look's losses and the Chamfer distance between the means and the surface."""
+    """The look's losses, the depth of front and back queries, the Chamfer distance between means and surface.
+
+    Chamfer alone lets neighbours lie at alternating depths; the depth under each query does not.
+    """
     loss, parts = look_loss(output.look, batch, weights)
     chamfer = chamfer_loss(output.means, batch.points)
-    return loss + weights.chamfer * chamfer, parts | {"chamfer": chamfer.item()}
+    z = output.means[..., 2:]
+    uv = output.means[..., :2] / (1 - output.look.tan_half_fov[:, None, None] * z)
+    front, back = sample_layers(batch.layers, batch.mask[:, None].float(), uv.detach())
+    fraction = batch.anchors[..., 2:]
+    errors = torch.where(fraction == 1, (z - front).abs(), (z - back).abs()) * ((fraction == 1) | (fraction == 0))
+    depth = errors.mean()
+    loss = loss + weights.chamfer * chamfer + weights.anchors * depth
+    return loss, parts | {"chamfer": chamfer.item(), "anchors": depth.item()}
 
 
 def rendering_loss(

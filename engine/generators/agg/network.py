@@ -113,7 +113,7 @@ class AggNetwork(nn.Module):
     def _geometry(self, look: Look, anchors: Tensor) -> Tensor:
         """Means [B, N, 3] in the view frame."""
         uv, fraction = anchors[..., :2], anchors[..., 2:]
-        front, back = _sample_layers(look.layers, look.inside, uv)
+        front, back = sample_layers(look.layers, look.inside, uv)
         z = back + fraction * (front - back)
         start = torch.cat([uv, z], -1)
         waves = torch.cat([torch.sin(3.0 * start), torch.cos(3.0 * start), fraction, front - z, z - back], -1)
@@ -134,7 +134,7 @@ class AggNetwork(nn.Module):
         means, tan_half_fov = means.detach(), look.tan_half_fov.detach()
         z = means[..., 2:]
         uv = means[..., :2] / (1 - tan_half_fov[:, None, None] * z).clamp(min=0.1)
-        front, back = _sample_layers(look.layers.detach(), look.inside, uv)
+        front, back = sample_layers(look.layers.detach(), look.inside, uv)
         cover = sample_picture(picture[:, 3:], uv)
         own = sample_picture(picture[:, :3] * picture[:, 3:], uv) / cover.clamp(min=0.1)
         planes = self.texture(look.tokens)
@@ -157,7 +157,7 @@ class AggNetwork(nn.Module):
         return torch.sigmoid(out[..., 0] + 2), keep[..., 0], field, colors.clamp(0, 1)
 
 
-def _sample_layers(layers: Tensor, inside: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+def sample_layers(layers: Tensor, inside: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
     """z of front and back [B, N, 1] each at `uv`, from the pixels within the silhouette where there are any near."""
     weights = inside + 0.02
     sampled = sample_picture(torch.cat([layers * weights, weights], 1), uv)

@@ -35,7 +35,7 @@ class TrainSettings:
     peak_rate: float = 1e-3
     weight_decay: float = 0.02
     clip: float = 1.0
-    ema: float = 0.999
+    ema: float = 0.995
     shares: tuple[float, float] = (0.35, 0.5)  # of the minutes used when the second and third stage begin
     warmup_queries: int = 512
     workers: int = 1
