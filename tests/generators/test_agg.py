@@ -222,9 +222,11 @@ def test_seen_points_take_the_photograph_s_colours():
     photo[128:, :, 2] = 1
     photo[..., 3] = 1
     means = np.array([[0, 0.5, 0.2], [0.3, -0.5, -0.4]], np.float32)
-    assert np.allclose(generation.photo_colors(photo, means, 0.25), [[1, 0, 0], [0, 0, 1]], atol=1e-5)
-    photo[..., 3] = 0.3  # colours do not darken where the object's edge is thin
-    assert np.allclose(generation.photo_colors(photo, means, 0.25), [[1, 0, 0], [0, 0, 1]], atol=1e-5)
+    for alpha in (1.0, 0.3):  # colours do not darken where the object's edge is thin
+        photo[..., 3] = alpha
+        colors, cover = generation.photo_colors(photo, means, 0.25)
+        assert np.allclose(colors, [[1, 0, 0], [0, 0, 1]], atol=1e-5)
+        assert np.allclose(cover, alpha)
 
 
 def test_reduced_picture_does_not_mix_in_what_is_transparent():

@@ -75,7 +75,7 @@ def inflated_silhouette(photo: Array, settings: dict, tan_half_fov: float = 0.25
     columns = ((anchors[:, 0] + 1) * (len(depth) / 2)).astype(int).clip(0, len(depth) - 1)
     z = (2 * anchors[:, 2] - 1) * depth[rows, columns]
     means = np.concatenate([anchors[:, :2] * (1 - tan_half_fov * z)[:, None], z[:, None]], 1).astype(np.float32)
-    colors = photo_colors(photo, means, tan_half_fov)
+    colors, _ = photo_colors(photo, means, tan_half_fov)
     return isotropic(means, settings["scale"] * spacing, np.full(len(means), 0.9), colors)
 
 

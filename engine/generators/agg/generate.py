@@ -67,8 +67,9 @@ class AggGenerator:
             anchors=anchors[None],
         )
         means, t = out["means"][0], float(out["tan_half_fov"][0])
-        keep = out["keep"][0][:, None]
-        colors = keep * photo_colors(photo, means, t) + (1 - keep) * out["field"][0]
+        own, cover = photo_colors(photo, means, t)
+        keep = (out["keep"][0] * np.minimum(2 * cover, 1))[:, None]  # beside the object the photo has no colour to give
+        colors = keep * own + (1 - keep) * out["field"][0]
         scale = self.settings["scale"] * spacing
         return Seen(
             isotropic(means, scale, out["opacities"][0], colors),
@@ -83,8 +84,11 @@ def isotropic(means: Array, scale: float, opacities: Array, colors: Array) -> Ga
     return Gaussians(means, quats, np.full((len(means), 3), scale), opacities.clip(0, 1), colors.clip(0, 1))
 
 
-def photo_colors(photo: Array, means: Array, tan_half_fov: float) -> Array:
-    """Colours [N, 3] of the photo [S, S, 4] where each mean of the view frame projects, bilinear, alpha-weighted."""
+def photo_colors(photo: Array, means: Array, tan_half_fov: float) -> tuple[Array, Array]:
+    """Colours [N, 3] and alpha [N] of the photo [S, S, 4] where each mean of the view frame projects.
+
+    Bilinear; colours are weighted by alpha, so that they do not darken at the object's edge.
+    """
     side = len(photo)
     perspective = np.maximum(1 - tan_half_fov * means[:, 2:], 0.1)
     x, y = ((means[:, :2] / perspective * [1, -1] + 1) * (side / 2) - 0.5).clip(0, side - 1).T
@@ -94,7 +98,7 @@ def photo_colors(photo: Array, means: Array, tan_half_fov: float) -> Array:
     upper = premultiplied[row, column] * (1 - fx) + premultiplied[row, column + 1] * fx
     lower = premultiplied[row + 1, column] * (1 - fx) + premultiplied[row + 1, column + 1] * fx
     sampled = upper * (1 - fy) + lower * fy
-    return sampled[:, :3] / np.maximum(sampled[:, 3:], 0.1)
+    return sampled[:, :3] / np.maximum(sampled[:, 3:], 0.1), sampled[:, 3]
 
 
 def reduced(picture: Array, size: int) -> Array:
