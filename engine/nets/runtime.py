@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from engine.device import choose_device
 from engine.errors import WeightsError
 
 Array = np.ndarray
@@ -23,8 +24,11 @@ class OnnxNetwork:
         """Raises `WeightsError` where the file or its card is missing, damaged, or not the one the card describes."""
         self.path = Path(path)
         self.card = read_card(self.path)
+        device = choose_device()
         options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = device.threads
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as `engine.jit` wants of threads
         try:
             content = self.path.read_bytes()
         except OSError as error:
@@ -36,7 +40,7 @@ class OnnxNetwork:
                 f"not {self.card['sha256'][:12]}….",
                 REPAIR,
             )
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(content, options, providers=[device.provider])
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:

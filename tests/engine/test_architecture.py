@@ -23,7 +23,7 @@ ALLOWED = {  # part of the engine: the parts it may import, beside itself and EV
     "surface": ("fields",),
     "texture": ("fields", "render", "surface"),
     "export": ("fields", "render", "surface", "texture"),
-    "nets": (),
+    "nets": ("device",),
     "training": ("fields", "image", "nets", "render", "surface.mesh"),
     "generators": ("fields", "image", "nets"),
     "options": (),
