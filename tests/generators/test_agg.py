@@ -229,6 +229,15 @@ def test_seen_points_take_the_photograph_s_colours():
         assert np.allclose(cover, alpha)
 
 
+def test_restrained_means_lie_between_their_anchors_and_where_the_network_put_them():
+    anchors = np.array([[0.1, -0.2, 1.0]], np.float32)
+    means = np.array([[0.5, 0.3, 0.4]], np.float32)
+    assert np.allclose(generation.restrained(means, anchors, 0.25, 1.0), means, atol=1e-6)
+    kept = generation.restrained(means, anchors, 0.25, 0.0)
+    assert np.allclose(kept, [[0.1 * 0.9, -0.2 * 0.9, 0.4]], atol=1e-6)
+    assert np.allclose(generation.restrained(means, anchors, 0.25, 0.5), (means + kept) / 2, atol=1e-6)
+
+
 def test_reduced_picture_does_not_mix_in_what_is_transparent():
     photo = np.zeros((4, 4, 4), np.float32)
     photo[..., 1] = 1

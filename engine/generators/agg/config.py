@@ -27,6 +27,7 @@ class AggConfig:
     extent: float = 1.6  # the triplane covers [-extent, extent]^3 of the view frame
     scale: float = 0.6  # standard deviation of a Gaussian over the spacing of its neighbours
     generate: int = 16384  # Gaussians when generating
+    shift: float = 0.5  # share of the queries' sideways shifts taken then: learned among few, they crowd among many
 
 
 PRESETS: dict[str, AggConfig] = {

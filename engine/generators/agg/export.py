@@ -68,7 +68,7 @@ def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
         "name": path.stem,
         "sha256": hashlib.sha256(content).hexdigest(),
         "settings": {"preset": state["preset"]}
-        | {name: getattr(config, name) for name in ("picture", "layers", "generate", "scale")},
+        | {name: getattr(config, name) for name in ("picture", "layers", "generate", "scale", "shift")},
         "training": {
             "steps": state["step"],
             "minutes": round(state["seconds"] / 60, 1),

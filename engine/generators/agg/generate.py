@@ -66,7 +66,8 @@ class AggGenerator:
             inflated=inflate(reduced(picture, layers)[..., 3] > 0.5)[None, None],
             anchors=anchors[None],
         )
-        means, t = out["means"][0], float(out["tan_half_fov"][0])
+        t = float(out["tan_half_fov"][0])
+        means = restrained(out["means"][0], anchors, t, self.settings["shift"])
         own, cover = photo_colors(photo, means, t)
         keep = (out["keep"][0] * np.minimum(2 * cover, 1))[:, None]  # beside the object the photo has no colour to give
         colors = keep * own + (1 - keep) * out["field"][0]
@@ -76,6 +77,14 @@ class AggGenerator:
             tan_half_fov=t,
             elevation=float(out["elevation"][0]),
         )
+
+
+def restrained(means: Array, anchors: Array, tan_half_fov: float, share: float) -> Array:
+    """Means [N, 3] that moved sideways from their anchors [N, 3] by `share` of what they did; depths stay."""
+    perspective = 1 - tan_half_fov * means[:, 2:]
+    start = anchors[:, :2]
+    uv = start + share * (means[:, :2] / perspective - start)
+    return np.concatenate([uv * perspective, means[:, 2:]], 1).astype(np.float32)
 
 
 def isotropic(means: Array, scale: float, opacities: Array, colors: Array) -> Gaussians:
