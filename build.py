@@ -265,7 +265,8 @@ def run(*arguments: object, **options) -> int:
 
 # --- The extension ---------------------------------------------------------------------------------------------------
 
-LEFT_OUT = ("__pycache__", ".*", "*.pyc", "*.part")
+# What people who use the extension need not have: caches, hidden and half-written files, weights only training reads.
+LEFT_OUT = ("__pycache__", ".*", "*.pyc", "*.part", "*.pt")
 
 
 def manifest_value(key: str) -> str:

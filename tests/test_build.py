@@ -261,7 +261,14 @@ def test_the_stage_is_the_addon_with_the_engine_inside(staged_extension, root):
 
 
 def test_caches_and_half_written_files_are_not_staged(build, root, tmp_path, monkeypatch):
-    for name in ("addon/__init__.py", "addon/__pycache__/a.pyc", "addon/.notes", "engine/a.py", "engine/w/a.onnx.part"):
+    for name in (
+        "addon/__init__.py",
+        "addon/__pycache__/a.pyc",
+        "addon/.notes",
+        "engine/a.py",
+        "engine/w/a.onnx.part",
+        "engine/w/a.pt",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     for name in ("LICENSE", "blender_manifest.toml"):

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from engine.errors import InputError, WeightsError
+from engine.errors import InputError, OptionError, WeightsError
 from engine.generators.agg import generate as generation
 from engine.generators.agg.config import PRESETS
 from engine.generators.agg.data import batches
 from engine.generators.agg.export import OUTPUTS, check_agreement, export, sample_inputs
 from engine.generators.agg.loss import LossWeights, geometry_loss, rendering_loss
 from engine.generators.agg.network import AggNetwork
-from engine.generators.agg.train import TrainSettings, main, train
+from engine.generators.agg.train import TrainSettings, main, starting_weights, train
 from engine.nets.runtime import OnnxNetwork
 from engine.training.checkpoint import load_checkpoint, save_checkpoint
 from engine.training.data.views import ViewSettings
@@ -177,6 +177,16 @@ def test_exported_network_equals_the_torch_one(exported):
     assert check_agreement(network, onnx, sample_inputs(replace(SMALL, queries=SMALL.generate))) < 1e-3
     assert card["licence"] == "CC0"
     assert set(onnx(**sample_inputs(replace(SMALL, queries=SMALL.generate)))) == set(OUTPUTS)
+
+
+@pytest.mark.slow
+def test_a_new_run_can_begin_with_exported_weights(exported, small):
+    network, path, _ = exported
+    weights = starting_weights(path.with_suffix(".pt"), "small")
+    assert weights.keys() == network.state_dict().keys()
+    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+    with pytest.raises(OptionError, match="preset 'small', not 'xs'"):
+        starting_weights(path.with_suffix(".pt"), "xs")
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ class _Exported(nn.Module):
 def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
     """Writes the averaged weights of `run` to `path` and the card beside it; returns the card.
 
+    Beside them, as `.pt`, the same weights as tensors by name: what `engine train --start` continues from.
     Weights are stored as float16 and computed with in float32. Raises `GaussmithError` where the exported network
     differs from the torch one (with the same rounded weights) by more than AGREEMENT.
     """
@@ -56,7 +57,8 @@ def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
         print(note, file=sys.stderr)
     config = PRESETS[state["preset"]]
     network = AggNetwork(config).eval()
-    network.load_state_dict({name: value.half().float() for name, value in state["ema"].items()})
+    rounded = {name: value.half() for name, value in state["ema"].items()}
+    network.load_state_dict({name: value.float() for name, value in rounded.items()})
     sample = sample_inputs(replace(config, queries=config.generate))
     program = torch.onnx.export(
         _Exported(network).eval(), tuple(torch.from_numpy(value) for value in sample.values()),
@@ -78,6 +80,8 @@ def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
     }
     with written_whole(path) as part:
         part.write_bytes(content)
+    with written_whole(path.with_suffix(".pt")) as part:
+        torch.save({"preset": state["preset"], "network": rounded}, part)
     with written_whole(path.with_suffix(".json")) as part:
         part.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     check_agreement(network, OnnxNetwork(path), sample)

@@ -45,8 +45,21 @@ class TrainSettings:
     report_every: int = 25  # steps
 
 
-def train(indexes: list[Path], run: Path, settings: TrainSettings, resume: bool) -> Path:
-    """Trains until the run's minutes are used and returns the path of its last checkpoint."""
+def starting_weights(start: Path, preset: str) -> dict[str, torch.Tensor]:
+    """Weights by name, float32, that an export left in `start` (.pt). Raises `OptionError` for another preset."""
+    state, _ = load_checkpoint(start)
+    if state["preset"] != preset:
+        raise OptionError(
+            f"{start} holds weights of preset {state['preset']!r}, not {preset!r}.", "Give that --preset."
+        )
+    return {name: value.float() for name, value in state["network"].items()}
+
+
+def train(indexes: list[Path], run: Path, settings: TrainSettings, resume: bool, start: Path | None = None) -> Path:
+    """Trains until the run's minutes are used and returns the path of its last checkpoint.
+
+    A new run begins with the weights in `start`, where given; `resume` continues the run in the folder.
+    """
     # Settings
     config = PRESETS[settings.preset]
     views = ViewSettings(picture=config.picture, layers=config.layers)
@@ -58,6 +71,8 @@ def train(indexes: list[Path], run: Path, settings: TrainSettings, resume: bool)
 
     # Network
     network = AggNetwork(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None:
+        network.load_state_dict(starting_weights(start, settings.preset))
     ema = Ema(network, settings.ema)
 
     # Optimiser
@@ -179,6 +194,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="index files of packs")
     parser.add_argument("--run", type=Path, default=Path("runs/agg"), help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    parser.add_argument("--start", type=Path, help="weights a new run begins with: the .pt beside exported ones")
     parser.add_argument("--preset", choices=list(PRESETS), default=defaults.preset)
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="all sittings together")
     parser.add_argument("--batch", type=int, default=defaults.batch)
@@ -191,11 +207,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=defaults.seed)
     options = vars(parser.parse_args(argv))
     options["shares"] = tuple(options["shares"])
-    indexes, run, resume = options.pop("data"), options.pop("run"), options.pop("resume")
+    indexes, run, resume, start = (options.pop(name) for name in ("data", "run", "resume", "start"))
     try:
         if not resume and (run / "checkpoint.pt").exists():
             raise OptionError(f"{run} already holds a run.", "Add --resume to continue it, or give another --run.")
-        checkpoint = train(indexes, run, TrainSettings(**options), resume)
+        checkpoint = train(indexes, run, TrainSettings(**options), resume, start)
     except GaussmithError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
