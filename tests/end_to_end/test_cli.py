@@ -434,7 +434,12 @@ def test_ctrl_c_stops_at_once_and_leaves_nothing(draw, tmp_path):
     balloon = Path(__file__).with_name("balloon_engine.py")
     picture = str(draw(tmp_path / "p.png"))
     command = [sys.executable, "-I", "-X", "utf8", str(balloon), "generate", picture, "-o", str(tmp_path), *SMALL]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env={**os.environ, "BALLOON_SLEEP": "60"})
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "BALLOON_SLEEP": "60"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     time.sleep(3)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=10)
