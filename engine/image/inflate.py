@@ -23,6 +23,12 @@ def inflate(mask: Array) -> Array:
     return np.sqrt(potential[1:-1, 1:-1])
 
 
+def inflate_alpha(alpha: Array, size: int) -> Array:
+    """The inflated silhouette [size, size] of a picture's alpha [S, S]; S is a multiple of `size`."""
+    step = len(alpha) // size
+    return inflate(alpha.reshape(size, step, size, step).mean((1, 3)) > 0.5)
+
+
 @kernel
 def _relax(inside, potential, cell_area, sweeps, relaxation):
     """Successive over-relaxation of the five-point Poisson equation (Young 1954)."""

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from engine.generators.agg.anchors import make_anchors
 from engine.generators.agg.config import AggConfig
 from engine.generators.agg.loss import Batch
-from engine.image.inflate import inflate
+from engine.image.inflate import inflate_alpha
 from engine.training.data.packs import Pack
 from engine.training.data.views import Example, ViewSettings, make_example
 from engine.training.data.visible import visible_points
@@ -26,7 +26,7 @@ def example_arrays(example: Example, config: AggConfig, seed: int) -> dict[str, 
     anchors, spacing = make_anchors(example.picture[..., 3], config.queries, seed)
     return {
         "picture": example.picture.transpose(2, 0, 1),
-        "inflated": inflated_layers(example.picture[..., 3], config)[None],
+        "inflated": inflate_alpha(example.picture[..., 3], config.layers)[None],
         "anchors": anchors,
         "spacing": np.float32(spacing),
         "layers": example.layers,
@@ -38,13 +38,6 @@ def example_arrays(example: Example, config: AggConfig, seed: int) -> dict[str, 
         "tan_half_fov": np.float32(example.tan_half_fov),
         "elevation": np.float32(example.elevation),
     }
-
-
-def inflated_layers(alpha: np.ndarray, config: AggConfig) -> np.ndarray:
-    """The inflated silhouette [L, L] of a picture's alpha [S, S]."""
-    step = config.picture // config.layers
-    reduced = alpha.reshape(config.layers, step, config.layers, step).mean((1, 3))
-    return inflate(reduced > 0.5)
 
 
 class Examples(IterableDataset):

@@ -28,7 +28,7 @@ from engine.render.mesh_cpu import Light, render_mesh
 from engine.render.splat_cpu import render
 from engine.surface.mesh import Mesh
 from engine.training.data.packs import Pack
-from engine.training.data.views import ViewSettings, target_cameras, view_frame, view_frame_camera
+from engine.training.data.views import ViewSettings, random_elevation, target_cameras, view_frame, view_frame_camera
 from engine.training.data.visible import visible_points
 from engine.training.metrics import chamfer_and_f, psnr, ssim
 from engine.training.stats import save_grid
@@ -52,7 +52,7 @@ class Case:
 def make_case(mesh: Mesh, rng: np.random.Generator) -> Case:
     """Draws a camera as training does and renders the truth."""
     settings = ViewSettings()
-    elevation = float(np.clip(rng.normal(15, 13), *settings.elevation))
+    elevation = random_elevation(settings, rng)
     azimuth, fov = rng.uniform(-60, 60), rng.uniform(*settings.fov)
     matrix, shift, t = view_frame(mesh, azimuth, elevation, fov, settings.fill)
     seen = replace(mesh, vertices=(mesh.vertices @ matrix.T + shift).astype(np.float32))

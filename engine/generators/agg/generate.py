@@ -11,7 +11,7 @@ from engine.fields.gaussians import Gaussians
 from engine.generators.agg.anchors import make_anchors
 from engine.generators.base import Report, silent
 from engine.image.frame import frame
-from engine.image.inflate import inflate
+from engine.image.inflate import inflate_alpha
 from engine.nets.runtime import OnnxNetwork
 
 Array = np.ndarray
@@ -63,7 +63,7 @@ class AggGenerator:
         anchors, spacing = make_anchors(alpha, self.settings["generate"], seed)
         out = self.network(
             picture=np.ascontiguousarray(picture.transpose(2, 0, 1)[None]),
-            inflated=inflate(reduced(picture, layers)[..., 3] > 0.5)[None, None],
+            inflated=inflate_alpha(alpha, layers)[None, None],
             anchors=anchors[None],
         )
         t = float(out["tan_half_fov"][0])

@@ -92,7 +92,7 @@ def view_frame(
 def make_example(mesh: Mesh, points: Array, settings: ViewSettings, rng: np.random.Generator) -> Example:
     """Draws one example of an object in a pack's frame; `points` [P, 3] lie on its visible surface."""
     for _ in range(6):
-        elevation = float(np.clip(rng.normal(15, 13), *settings.elevation))
+        elevation = random_elevation(settings, rng)
         fill = settings.fill + rng.uniform(-1, 1) * settings.fill_jitter
         matrix, shift, t = view_frame(mesh, rng.uniform(0, 360), elevation, rng.uniform(*settings.fov), fill)
         vertices = (mesh.vertices @ matrix.T + shift).astype(np.float32)
@@ -144,6 +144,11 @@ def target_cameras(
         viewmats.append(look_at(eye, np.zeros(3)))
         Ks.append(intrinsics(fov, size, size))
     return Cameras(np.stack(viewmats), np.stack(Ks), size, size)
+
+
+def random_elevation(settings: ViewSettings, rng: np.random.Generator) -> float:
+    """Degrees above the horizon as pictures are taken: mean 15, spread 13, within the settings' range."""
+    return float(np.clip(rng.normal(15, 13), *settings.elevation))
 
 
 def _random_light(rng: np.random.Generator) -> Light:
