@@ -12,12 +12,13 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine import __version__
 from engine.errors import EmptyFieldError, GaussmithError, InputError, OptionError, OutputError, explain
-from engine.options import RANGES, MeshOptions
+from engine.options import MeshOptions
 
 if TYPE_CHECKING:
     from engine.batch import Task
@@ -111,7 +112,8 @@ def _load(name: str, load: LoadGenerator | None) -> "Generator":
 
 
 def _options(arguments: argparse.Namespace) -> MeshOptions:
-    return MeshOptions(**{name: getattr(arguments, name) for name in RANGES})
+    names = [field.name for field in fields(MeshOptions) if hasattr(arguments, field.name)]
+    return MeshOptions(**{name: getattr(arguments, name) for name in names})
 
 
 # ---- render, doctor, serve ------------------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ Array = np.ndarray
 class Mesh:
     """Triangles in the object frame of `engine.conventions`, counter-clockwise seen from outside.
 
-    After unwrapping, vertices at texture seams are split: one uv per vertex.
+    After unwrapping, vertices at texture seams are split: one uv per vertex. In a mesh of quads faces 2 k and 2 k + 1
+    are the halves of one four-sided face and begin with the same vertex, so that the quad is faces[2k, 0], [2k, 1],
+    [2k, 2], [2k + 1, 2].
     """
 
     vertices: Array  # [V, 3] float32
@@ -22,6 +24,9 @@ class Mesh:
     normals: Array | None = None  # [V, 3] float32, unit length
     uvs: Array | None = None  # [V, 2] float32, origin top left
     texture: Array | None = None  # [T, T, 3] uint8, sRGB
+    normal_map: Array | None = None  # [T, T, 3] uint8, tangent space of glTF: (128, 128, 255) is the surface's normal
+    occlusion: Array | None = None  # [T, T] uint8, 255 where nothing is in the way of ambient light
+    quads: bool = False
 
     def bounds(self) -> tuple[Array, Array]:
         """Lowest and highest corner, [3] each."""

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import math
+from dataclasses import fields
 
 import pytest
 
@@ -12,7 +13,7 @@ from engine import errors
 from engine.device import choose_device
 from engine.doctor import ball, check_weights
 from engine.errors import GaussmithError, OptionError, OutputError, explain
-from engine.options import RANGES, MeshOptions, mesh_options
+from engine.options import CHOICES, RANGES, MeshOptions, mesh_options
 from engine.paths import check_writable, written_whole
 
 
@@ -56,15 +57,41 @@ def test_the_device_has_a_reason():
 # ---- options --------------------------------------------------------------------------------------------------------
 
 
-def test_every_option_has_a_range_that_holds_its_default():
-    assert set(RANGES) == set(MeshOptions.__dataclass_fields__)
+def test_every_number_has_a_range_that_holds_its_default():
+    numbers = {field.name for field in fields(MeshOptions) if field.type in (int, float)}
+    assert set(RANGES) == numbers
     for name, (low, high) in RANGES.items():
         assert low <= getattr(MeshOptions(), name) <= high
         for bad in (low - 1, high * 1.01 + 1):
             with pytest.raises(OptionError, match=name):
-                MeshOptions(**{name: bad})
+                mesh_options({name: bad})
         for good in (low, high):
-            assert getattr(MeshOptions(**{name: good}), name) == good
+            assert getattr(mesh_options({name: good}), name) == good
+
+
+def test_every_choice_has_words_and_refuses_others():
+    words = {field.name for field in fields(MeshOptions) if field.type is str}
+    assert set(CHOICES) == words
+    for name, choices in CHOICES.items():
+        assert getattr(MeshOptions(), name) in choices
+        for word in choices:
+            assert getattr(mesh_options({name: word}), name) == word
+        for bad in ("", choices[0].upper(), None, 1):
+            with pytest.raises(OptionError, match=name):
+                mesh_options({name: bad})
+
+
+@pytest.mark.parametrize("bad", [1, 0, "yes", None])
+def test_a_switch_is_true_or_false(bad):
+    with pytest.raises(OptionError, match="watertight"):
+        mesh_options({"watertight": bad})
+
+
+@pytest.mark.parametrize("bad", [5, "all", (0, 0, 0, 1, 1), (0, 0, 0, 1, 1, 0), (math.nan, 0, 0, 1, 1, 1)])
+def test_a_crop_is_a_box(bad):
+    with pytest.raises(OptionError, match="crop"):
+        mesh_options({"crop": bad})
+    assert mesh_options({"crop": [0, 0, 0, 1, 2, 3]}).crop == (0, 0, 0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("bad", [None, "20000", True, [1], math.nan, math.inf, 500.5])
