@@ -60,7 +60,7 @@ def picture_to_mesh(
         cut = matte(loaded)
         run.warn(cut.warning)
     with run.stage("generate", "Imagining the object") as inner:
-        field = generator.generate(cut.rgba, seed=options.seed, report=inner)
+        field = generator.generate(cut.rgba, seed=options.seed, report=inner).gaussians
         if splats:
             write_splats(splats, field)
     facts = {"picture": str(picture), "generator": generator.name, "matte_confidence": round(cut.confidence, 3)}

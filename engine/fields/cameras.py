@@ -27,6 +27,18 @@ class Cameras:
         return -np.einsum("cji,cj->ci", rotations, translations)
 
 
+@dataclass(frozen=True)
+class Photograph:
+    """The picture an object was imagined from, and the camera that saw it, in the frame of the object's Gaussians.
+
+    Where alpha is 0 the picture shows something else. A pixel's colour belongs to the first surface on its ray.
+    """
+
+    rgba: Array  # [H, W, 4] float32 sRGB, straight alpha
+    viewmat: Array  # [4, 4] world to camera, OpenCV axes
+    K: Array  # [3, 3] pixels of `rgba`
+
+
 def intrinsics(fov_y_deg: float, width: int, height: int) -> Array:
     """K [3, 3] of a centred pinhole with square pixels."""
     focal = 0.5 * height / np.tan(np.radians(fov_y_deg) / 2)

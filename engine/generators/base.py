@@ -2,11 +2,13 @@
 """What every generator offers, and the table of those there are."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from engine.errors import OptionError
+from engine.fields.cameras import Photograph
 from engine.fields.gaussians import Gaussians
 
 Report = Callable[[str, float, str], None]
@@ -17,12 +19,20 @@ def silent(stage: str, fraction: float, text: str) -> None:
     """A report to nobody."""
 
 
+@dataclass(frozen=True)
+class Imagined:
+    """What a generator made of a prompt."""
+
+    gaussians: Gaussians
+    photograph: Photograph | None = None  # the prompt with the camera it was seen by, where that is known
+
+
 class Generator(Protocol):
     """Makes Gaussians from a prompt. Loading costs; generating may be called again and again."""
 
     name: str
 
-    def generate(self, prompt: np.ndarray, *, seed: int = 0, report: Report | None = None) -> Gaussians:
+    def generate(self, prompt: np.ndarray, *, seed: int = 0, report: Report | None = None) -> Imagined:
         """Gaussians in the frame of `engine.conventions` from a picture with its object cut out.
 
         `prompt` is [H, W, 4] float32 sRGB with straight alpha, of any size: a generator frames it as it was trained

@@ -21,7 +21,7 @@ from engine.cli import main
 from engine.conventions import OBJECT_EXTENT
 from engine.errors import WeightsError
 from engine.fields.gaussians import Gaussians
-from engine.generators.base import Report, silent
+from engine.generators.base import Imagined, Report, silent
 from engine.image.frame import frame
 from engine.image.inflate import inflate
 
@@ -33,7 +33,7 @@ class Balloon:
 
     name = "balloon"
 
-    def generate(self, prompt: np.ndarray, *, seed: int = 0, report: Report | None = None) -> Gaussians:
+    def generate(self, prompt: np.ndarray, *, seed: int = 0, report: Report | None = None) -> Imagined:
         misbehave(report or silent)
         picture = frame(prompt, SIDE).rgba
         inside = picture[..., 3] > 0.5
@@ -50,13 +50,14 @@ class Balloon:
         means = np.stack([x, y, np.concatenate(z)], -1) * OBJECT_EXTENT / (2 * 0.85)
         means += np.random.default_rng(seed).normal(0, 1e-4, means.shape)
         count = len(means)
-        return Gaussians(
+        gaussians = Gaussians(
             means,
             np.tile([1.0, 0, 0, 0], (count, 1)),
             np.full((count, 3), 1.3 / SIDE),
             np.full(count, 0.95),
             picture[row, column, :3],
         )
+        return Imagined(gaussians)
 
 
 def misbehave(report: Report) -> None:

@@ -17,6 +17,7 @@ from engine.generators.agg.export import OUTPUTS, check_agreement, export, sampl
 from engine.generators.agg.loss import LossWeights, geometry_loss, rendering_loss
 from engine.generators.agg.network import AggNetwork
 from engine.generators.agg.train import TrainSettings, main, starting_weights, train
+from engine.image.frame import Frame
 from engine.nets.runtime import OnnxNetwork
 from engine.training.checkpoint import load_checkpoint, save_checkpoint
 from engine.training.data.views import ViewSettings
@@ -210,20 +211,35 @@ def test_generation_stands_upright_in_the_object_frame(exported):
     generator = generation.AggGenerator.load(exported[1])
     prompt = np.zeros((90, 60, 4), np.float32)
     prompt[10:80, 20:40] = [0.9, 0.1, 0.1, 1.0]
-    field = generator.generate(prompt, seed=1)
+    field = generator.generate(prompt, seed=1).gaussians
     low, high = field.bounds()
     assert len(field) == SMALL.generate
     assert (high - low).max() == pytest.approx(1.8, abs=1e-3)
     assert np.allclose(low + high, 0, atol=1e-3)
     assert (high - low)[1] > 1.5 * (high - low)[0]
-    assert np.array_equal(field.means, generator.generate(prompt, seed=1).means)
-    assert not np.array_equal(field.means, generator.generate(prompt, seed=2).means)
+    assert np.array_equal(field.means, generator.generate(prompt, seed=1).gaussians.means)
+    assert not np.array_equal(field.means, generator.generate(prompt, seed=2).gaussians.means)
 
 
 def test_upright_undoes_the_camera_s_elevation():
     tilted = np.array([[0, np.cos(0.4), np.sin(0.4)]], np.float32)
     seen = generation.Seen(generation.isotropic(tilted, 0.1, np.ones(1), np.ones((1, 3))), 0.3, 0.4)
-    assert np.allclose(generation.upright(seen).means, [[0, 1, 0]], atol=1e-6)
+    assert np.allclose(generation.upright(seen)[0].means, [[0, 1, 0]], atol=1e-6)
+
+
+def test_the_photograph_s_camera_sees_each_gaussian_where_the_network_put_it():
+    """Through framing, turning upright and scaling: pixels of the whole prompt, not of the framed square."""
+    t, elevation = 0.28, 0.35
+    rng = np.random.default_rng(0)
+    means = rng.uniform(-0.8, 0.8, (50, 3)).astype(np.float32)
+    seen = generation.Seen(generation.isotropic(means, 0.1, np.ones(50), np.ones((50, 3))), t, elevation)
+    framed = Frame(np.zeros((8, 8, 4), np.float32), center=(70.5, 33.0), side=48.0)
+    gaussians, viewmat = generation.normalised(*generation.upright(seen))
+    camera = gaussians.means @ viewmat[:3, :3].T + viewmat[:3, 3]
+    pixels = (camera @ generation.pixels(framed, t).T)[:, :2] / camera[:, 2:]
+    uv = means[:, :2] / (1 - t * means[:, 2:])  # the view frame's own projection: see anchors.py
+    assert np.allclose(pixels, [70.5, 33.0] + 24 * uv * [1, -1], atol=1e-3)
+    assert np.allclose(viewmat[:3, :3] @ viewmat[:3, :3].T, np.eye(3), atol=1e-6)
 
 
 def test_seen_points_take_the_photograph_s_colours():

@@ -6,7 +6,10 @@ import pytest
 
 from engine.generators.agg.evaluate import inflated_silhouette, make_case, measure
 from engine.generators.agg.generate import WEIGHTS, AggGenerator
+from engine.image.load import load_picture
+from engine.image.matte import matte
 from engine.nets.runtime import read_card
+from engine.render.splat_cpu import render
 from engine.training.data.packs import Pack
 
 pytestmark = pytest.mark.slow
@@ -37,14 +40,28 @@ def test_boxes_come_out_better_than_the_inflated_silhouette(agg, pack_index):
 
 
 def test_same_picture_and_seed_give_the_same_gaussians(agg, root):
-    from engine.image.load import load_picture
-    from engine.image.matte import matte
-
     prompt = matte(load_picture(root / "examples/teapot.png")).rgba
-    first, second, other = (agg.generate(prompt, seed=seed) for seed in (3, 3, 4))
+    first, second, other = (agg.generate(prompt, seed=seed).gaussians for seed in (3, 3, 4))
     assert np.array_equal(first.means, second.means)
     assert np.array_equal(first.colors, second.colors)
     assert not np.array_equal(first.means, other.means)
+
+
+@pytest.mark.parametrize("name", ["teapot.png", "mushroom.png"])
+def test_the_gaussians_lie_on_the_object_in_the_picture(agg, root, name):
+    """Rendered with the photograph's camera, at the size of the picture."""
+    prompt = matte(load_picture(root / "examples" / name)).rgba
+    imagined = agg.generate(prompt)
+    photograph = imagined.photograph
+    assert photograph is not None
+    assert photograph.rgba is prompt
+    height, width = prompt.shape[:2]
+    seen = render(imagined.gaussians, photograph.viewmat, photograph.K, width, height)
+    ours, theirs = seen.alphas > 0.5, prompt[..., 3] > 0.5
+    assert (ours & theirs).sum() / (ours | theirs).sum() > 0.88
+    both = ours & theirs
+    error = np.abs(seen.colors[both] / seen.alphas[both, None] - prompt[..., :3][both])
+    assert error.mean() < 0.06
 
 
 def test_card_names_data_licences_and_figures_beside_both_baselines():

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.conventions import OBJECT_EXTENT
+from engine.fields.cameras import Photograph
 from engine.fields.gaussians import Gaussians
 from engine.generators.agg.anchors import make_anchors
-from engine.generators.base import Report, silent
-from engine.image.frame import frame
+from engine.generators.base import Imagined, Report, silent
+from engine.image.frame import Frame, frame
 from engine.image.inflate import inflate_alpha
 from engine.nets.runtime import OnnxNetwork
 
@@ -44,16 +45,20 @@ class AggGenerator:
         """The generator with the bundled weights, or those at `weights` (an `.onnx` file). Raises `WeightsError`."""
         return cls(OnnxNetwork(weights or WEIGHTS / "agg_xs.onnx"))
 
-    def generate(self, prompt: Array, *, seed: int = 0, report: Report | None = None) -> Gaussians:
+    def generate(self, prompt: Array, *, seed: int = 0, report: Report | None = None) -> Imagined:
         """Gaussians [N] upright in the object frame, longest side OBJECT_EXTENT, from RGBA `prompt` [H, W, 4].
 
-        The seed moves the points the network starts from. Raises `PictureError` where nothing in it is opaque.
+        With them the prompt and the camera the network believes it was taken with: what it sees there are these
+        Gaussians. The seed moves the points the network starts from. Raises `PictureError` where nothing in the picture
+        is opaque.
         """
         report = report or silent
         report("generate", 0.0, "Looking at the picture")
-        seen = self.look(frame(prompt, PHOTO).rgba, seed)
+        framed = frame(prompt, PHOTO)
+        seen = self.look(framed.rgba, seed)
         report("generate", 1.0, "Standing it upright")
-        return normalised(upright(seen))
+        gaussians, viewmat = normalised(*upright(seen))
+        return Imagined(gaussians, Photograph(prompt, viewmat, pixels(framed, seen.tan_half_fov)))
 
     def look(self, photo: Array, seed: int = 0) -> Seen:
         """Gaussians in the view frame from a framed picture [PHOTO, PHOTO, 4]."""
@@ -119,15 +124,31 @@ def reduced(picture: Array, size: int) -> Array:
     return np.concatenate([colors, mean[..., 3:]], -1).astype(np.float32)
 
 
-def upright(seen: Seen) -> Gaussians:
-    """Turns what a raised camera saw about x, so that the world's up is +y. Isotropic Gaussians keep their shape."""
+def upright(seen: Seen) -> tuple[Gaussians, Array]:
+    """Turns what a raised camera saw about x, so that the world's up is +y. Isotropic Gaussians keep their shape.
+
+    Returns them with the matrix [4, 4] from their frame to the camera, which the view frame has at z = 1 / t.
+    """
     cos, sin = np.cos(seen.elevation), np.sin(seen.elevation)
-    turn = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]], np.float32)
+    turn = np.array([[1, 0, 0], [0, cos, sin], [0, -sin, cos]])
+    viewmat = np.eye(4)
+    viewmat[:3, :3] = np.diag([1, -1, -1]) @ turn.T
+    viewmat[2, 3] = 1 / seen.tan_half_fov
     g = seen.gaussians
-    return Gaussians(g.means @ turn.T, g.quats, g.scales, g.opacities, g.colors)
+    return Gaussians(g.means @ turn.T, g.quats, g.scales, g.opacities, g.colors), viewmat
 
 
-def normalised(gaussians: Gaussians) -> Gaussians:
-    """Centred, with the longest side of the means' box OBJECT_EXTENT."""
+def normalised(gaussians: Gaussians, viewmat: Array) -> tuple[Gaussians, Array]:
+    """Centred, with the longest side of the means' box OBJECT_EXTENT; `viewmat` [4, 4] follows, so that the camera
+    takes the same picture."""
     low, high = gaussians.bounds()
-    return gaussians.scaled(OBJECT_EXTENT / max(float((high - low).max()), 1e-6), -(low + high) / 2)
+    factor, center = OBJECT_EXTENT / max(float((high - low).max()), 1e-6), (low + high) / 2
+    moved = viewmat.copy()
+    moved[:3, 3] = factor * (viewmat[:3, :3] @ center + viewmat[:3, 3])
+    return gaussians.scaled(factor, -center), moved.astype(np.float32)
+
+
+def pixels(framed: Frame, tan_half_fov: float) -> Array:
+    """K [3, 3] in pixels of the picture that `framed` was cut from: the frame spans tan_half_fov on either side."""
+    focal = framed.side / 2 / tan_half_fov
+    return np.array([[focal, 0, framed.center[0]], [0, focal, framed.center[1]], [0, 0, 1]], np.float32)
