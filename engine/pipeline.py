@@ -21,9 +21,10 @@ from engine.image.load import load_picture
 from engine.image.matte import matte
 from engine.options import MeshOptions
 from engine.paths import check_writable
-from engine.surface.cleanup import clean, mesh_report
+from engine.surface.cleanup import clean
 from engine.surface.density import density_grid
 from engine.surface.isosurface import isosurface
+from engine.surface.report import mesh_report
 from engine.surface.simplify import simplify
 from engine.texture.bake import bake
 from engine.texture.unwrap import stop_helper, unwrap, warm_up
@@ -112,7 +113,7 @@ def _field_to_glb(
         "faces": len(mesh.faces),
         "vertices": shape.vertices,
         "watertight": shape.watertight,
-        "components": shape.parts,
+        "components": shape.components,
         "gaussians": len(field),
         "warnings": run.warnings,
         "options": asdict(options),

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is not part of the object goes, what is stays; and what a mesh is like, in figures."""
+"""What is not part of the object goes, what is stays, smoothed at equal volume."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix, diags
@@ -17,21 +17,6 @@ SMALLEST_PART = 0.002
 
 SMOOTHING_STEPS = 10
 """Pairs of a shrinking and a growing step: they halve the normals' error, at the same distance to the true surface."""
-
-
-@dataclass(frozen=True)
-class MeshReport:
-    """A mesh in figures, vertices at the same place counted once."""
-
-    faces: int
-    vertices: int
-    watertight: bool  # every edge has exactly two faces, which run along it in opposite directions
-    parts: int  # pieces not joined by an edge
-    area: float  # object units squared
-    volume: float  # enclosed, object units cubed; of no meaning unless watertight
-
-    def as_dict(self) -> dict:
-        return asdict(self)
 
 
 def clean(mesh: Mesh) -> Mesh:
@@ -87,20 +72,6 @@ def weld(mesh: Mesh) -> Mesh:
     faces = index.reshape(-1)[mesh.faces].astype(np.int32)
     whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     return Mesh(vertices, faces[whole])
-
-
-def mesh_report(mesh: Mesh) -> MeshReport:
-    """The figures of `mesh` after welding."""
-    welded = weld(mesh)
-    labels = parts(welded)[welded.faces[:, 0]] if len(welded.faces) else np.zeros(0, int)
-    return MeshReport(
-        faces=len(welded.faces),
-        vertices=len(welded.vertices),
-        watertight=is_watertight(welded),
-        parts=len(np.unique(labels)),
-        area=float(_face_areas(welded).sum()),
-        volume=float(_face_volumes(welded).sum()),
-    )
 
 
 def is_watertight(mesh: Mesh) -> bool:

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 
 from engine.errors import EmptyFieldError, OptionError
-from engine.surface.cleanup import clean, is_watertight, mesh_report, parts, smooth, weld
+from engine.surface.cleanup import clean, is_watertight, parts, smooth, weld
 from engine.surface.density import DensityGrid, density_grid
 from engine.surface.isosurface import choose_level, enclosed, isosurface
 from engine.surface.mesh import Mesh
 from engine.surface.repair import separate_sheets
+from engine.surface.report import mesh_report
 from engine.surface.simplify import simplify
 from tests.engine.shapes import box, joined, shell, sphere, sphere_mesh, sphere_points, torus
 
@@ -30,7 +31,7 @@ def test_sphere_of_gaussians_has_the_spheres_volume_and_area():
     assert report.volume == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.06)
     assert report.area == pytest.approx(4 * np.pi * radius**2, rel=0.04)
     assert report.watertight
-    assert report.parts == 1
+    assert report.components == 1
 
 
 def test_faces_look_outwards():
@@ -46,12 +47,12 @@ def test_box_has_no_inner_wall():
     true_area = 8 * (half[0] * half[1] + half[1] * half[2] + half[2] * half[0])
     assert report.area < 1.1 * true_area
     assert report.volume == pytest.approx(8 * half.prod(), rel=0.12)
-    assert report.parts == 1
+    assert report.components == 1
 
 
 def test_thin_torus_keeps_its_hole():
     mesh = surface(torus())
-    assert mesh_report(mesh).parts == 1
+    assert mesh_report(mesh).components == 1
     assert genus(mesh) == 1
     assert mesh_report(mesh).volume == pytest.approx(2 * np.pi**2 * 0.7 * 0.12**2, rel=0.3)
 
@@ -60,7 +61,7 @@ def test_separate_parts_stay_and_debris_goes():
     small = sphere(300, 0.08, center=(0.6, 0.5, 0))
     speck = sphere(30, 0.012, center=(-0.6, 0.6, 0))
     report = mesh_report(surface(joined(sphere(4000, 0.5), small, speck), 128))
-    assert report.parts == 2
+    assert report.components == 2
     assert report.watertight
 
 
@@ -74,7 +75,7 @@ def test_a_shell_with_holes_of_its_gaussians_spacing_is_still_solid():
     report = mesh_report(surface(shell(rough[kept], normals[kept], spacing)))
     assert report.area < 1.2 * 4 * np.pi * 0.8**2
     assert report.volume > 0.95 * 4 / 3 * np.pi * 0.8**3
-    assert report.parts == 1
+    assert report.components == 1
 
 
 def test_an_open_box_stays_open():
@@ -191,7 +192,7 @@ def test_face_counts_out_of_range_are_refused(faces):
 def test_report_of_a_known_mesh():
     report = mesh_report(sphere_mesh(60, 0.5))
     assert report.watertight
-    assert report.parts == 1
+    assert report.components == 1
     assert report.area == pytest.approx(np.pi, rel=0.01)
     assert report.volume == pytest.approx(np.pi / 6, rel=0.01)
     assert report.vertices - report.faces // 2 == 2
@@ -242,4 +243,4 @@ def test_parts_are_counted_over_edges():
         np.concatenate([one.vertices, other.vertices + 5]), np.concatenate([one.faces, other.faces + len(one.vertices)])
     )
     assert len(np.unique(parts(both))) == 2
-    assert mesh_report(both).parts == 2
+    assert mesh_report(both).components == 2

@@ -12,12 +12,14 @@ from scipy.ndimage import distance_transform_edt
 from engine.errors import Cancelled, InputError, OptionError
 from engine.fields.gaussians import Gaussians
 from engine.render.mesh_cpu import rasterize
-from engine.surface.cleanup import mesh_report
 from engine.surface.mesh import Mesh
+from engine.surface.report import mesh_report
 from engine.texture import unwrap as unwrap_module
-from engine.texture.bake import bake, colors_at, texel_points
+from engine.texture.bake import bake
 from engine.texture.charts import project_charts
+from engine.texture.field_colors import REACH, SOFTNESS, colors_at
 from engine.texture.pad import pad
+from engine.texture.texels import texels_of
 from engine.texture.unwrap import MARGIN, cut_in_parts, unwrap, warm_up
 from tests.engine.shapes import chart_of_face, shell, sphere_mesh, sphere_points
 
@@ -191,8 +193,8 @@ def test_parts_are_even_and_complete():
 
 def test_a_red_side_bakes_red():
     baked = bake(unwrap(sphere_mesh(24)), red_and_green(), 256)
-    points, covered = texel_points(baked, 256)
-    colors = baked.texture[covered].astype(int)
+    texels = texels_of(baked, 256)
+    points, colors = texels.points, baked.texture[texels.covered()].astype(int)
     right, left = points[:, 0] > 0.1, points[:, 0] < -0.1
     assert np.abs(colors[right] - [230, 26, 26]).max() <= 2
     assert np.abs(colors[left] - [26, 204, 26]).max() <= 2
@@ -218,8 +220,6 @@ def test_colour_is_the_weighted_mean_of_the_gaussians():
     """Against the definition in float64, with the softness the bake itself uses."""
     from scipy.spatial import KDTree
 
-    from engine.texture.bake import REACH, SOFTNESS
-
     rng = np.random.default_rng(0)
     count = 200
     gaussians = Gaussians(
@@ -236,7 +236,7 @@ def test_colour_is_the_weighted_mean_of_the_gaussians():
     weights[q > REACH**2] = 0
     expected = weights @ gaussians.colors / weights.sum(1, keepdims=True)
     assert clear.sum() > 300
-    np.testing.assert_allclose(colors_at(points, gaussians)[clear], expected[clear], atol=1e-4)
+    np.testing.assert_allclose(colors_at(points, gaussians)[0][clear], expected[clear], atol=1e-4)
 
 
 def test_points_that_no_gaussian_reaches_take_the_nearest_colour():
@@ -244,7 +244,7 @@ def test_points_that_no_gaussian_reaches_take_the_nearest_colour():
     colors = np.where(points[:, :1] > 0, [[1.0, 0, 0]], [[0, 0, 1.0]])
     far = np.array([[5, 0, 0], [-5, 0, 0]], np.float32)
     near = points[:100].astype(np.float32)  # most points lie on the surface: they set the softness
-    found = colors_at(np.concatenate([near, far]), shell(points, normals, spacing, colors=colors))
+    found = colors_at(np.concatenate([near, far]), shell(points, normals, spacing, colors=colors))[0]
     np.testing.assert_allclose(found[100:], [[1, 0, 0], [0, 0, 1]], atol=1e-6)
 
 
@@ -263,7 +263,7 @@ def test_padding_continues_the_charts():
 @pytest.mark.slow
 def test_a_baked_texture_has_no_bare_texel_within_eight_of_a_chart():
     baked = bake(unwrap(sphere_mesh(24)), red_and_green(), 1024)
-    covered = texel_points(baked, 1024)[1]
+    covered = texels_of(baked, 1024).covered()
     near = distance_transform_edt(~covered) <= 8
     assert near.sum() > covered.sum()
     assert baked.texture[near].max(axis=1).min() > 100  # red, green or a mixture; bare texels are black
