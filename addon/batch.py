@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false
-"""Meshes from pictures without a window.
+"""Meshes from pictures and from files of Gaussian splats without a window.
 
-    blender -b --factory-startup --python-exit-code 3 --python addon/batch.py -- PICTURES_OR_FOLDERS... --output DIR
+    blender -b --factory-startup --python-exit-code 3 --python addon/batch.py -- FILES_OR_FOLDERS... --output DIR
     python addon/batch.py -- ...            where Blender is a Python module
     blender -c gaussmith ...                where the extension is installed
 
-Exit codes: 0 all done, 1 some pictures failed, 2 usage, 3 the engine is at fault.
+Exit codes: 0 all done, 1 some files failed, 2 usage, 3 the engine is at fault.
 """
 
 import argparse
 import contextlib
 import importlib.util
 import json
+import os
+import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,11 +36,13 @@ if __name__ == "__main__":  # run as a script: this folder becomes a package, wi
 
 import bpy
 
-from . import formats, scene
+from . import formats, options, scene, splat_files
 from .client import EngineProcess, engine_command
-from .environment import engine_folder, find_python
+from .environment import engine_environment, engine_folder, find_python
 from .glb import GlbError
 from .jobs import Job, JobError, JobQueue, State
+from .options import PictureOptions, SplatOptions
+from .record import RECORD_VERSION, make_record
 from .wire import protocol
 
 DONE, SOME_FAILED, USAGE, ENGINE_FAULT = 0, 1, 2, 3
@@ -46,21 +50,33 @@ DONE, SOME_FAILED, USAGE, ENGINE_FAULT = 0, 1, 2, 3
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 SPACING = 1.4
 """Distance between objects side by side, in object sizes."""
-PICTURE_SECONDS = 1800.0
-"""How long one picture may take before its job is given up: a hung engine must not stop a night's work."""
+FILE_SECONDS = 1800.0
+"""How long one file may take before its job is given up: a hung engine must not stop a night's work."""
 
 OUT_OF_ORDER = frozenset({"NO_ENGINE", "NO_HELLO", "BAD_MESSAGE", "MISSING_PACKAGE", "BAD_WEIGHTS"})
-"""Error codes after which no other picture can work."""
+"""Error codes after which no other file can work."""
 FAULTS = OUT_OF_ORDER | {"ENGINE_DIED", "TIMEOUT", "INTERNAL"}
-"""Error codes that speak of the engine, not of the picture it was given."""
+"""Error codes that speak of the engine, not of the file it was given."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One picture and the file made from it."""
+    """One picture or file of splats, and the file made from it."""
 
-    picture: Path
+    source: Path
     output: Path
+
+    @property
+    def is_splats(self) -> bool:
+        return self.source.suffix.lower() in splat_files.SUFFIXES
+
+    @property
+    def kind(self) -> str:
+        return "splats" if self.is_splats else "picture"
+
+    def level(self, number: int) -> Path:
+        """The file of a level of detail; that of level 0 is `output`."""
+        return self.output.with_stem(f"{self.output.stem}_LOD{number}") if number else self.output
 
 
 class UsageError(Exception):
@@ -72,53 +88,115 @@ class UsageError(Exception):
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=prog, description="Makes a textured mesh from each picture.")
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE_OR_FOLDER", help="a folder stands for its pictures")
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Makes a textured mesh from each picture and each file of Gaussian splats."
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER", help="a folder stands for what is in it")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the meshes")
     parser.add_argument("--format", choices=("glb", *formats.FORMATS), default="glb", help="default: glb")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="add a JSON line for each picture to this file")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="add a JSON line for each mesh to this file")
     parser.add_argument("--blend", type=Path, metavar="FILE", help="also put all meshes side by side in this .blend")
     parser.add_argument("--overwrite", action="store_true", help="make meshes anew that exist already")
     parser.add_argument("--generator", default="agg", help="default: agg")
-    parser.add_argument("--faces", type=int, default=20_000, help="about this many triangles at most (default: 20000)")
-    parser.add_argument("--texture", type=int, default=1024, help="side of the texture in pixels (default: 1024)")
-    parser.add_argument("--size", type=float, default=1.0, help="longest side of the object in metres (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same mesh (default: 0)")
-    parser.add_argument("--timeout", type=float, default=PICTURE_SECONDS, help="seconds for a picture (default: 1800)")
+    parser.add_argument("--timeout", type=float, default=FILE_SECONDS, help="seconds for a file (default: 1800)")
     parser.add_argument("--engine-python", default="", metavar="PYTHON", help="Python that runs the engine")
+    shared = options.properties(options.MeshOptions)
+    for title, kind in (("mesh", options.MeshOptions), ("pictures", PictureOptions), ("splats", SplatOptions)):
+        group = parser.add_argument_group(title)
+        for name, declared in options.properties(kind).items():
+            if kind is options.MeshOptions or name not in shared:
+                _add_flag(group, name, declared)
     return parser
 
 
-def plan(sources: Iterable[str | Path], output: Path, suffix: str) -> tuple[list[Task], list[str]]:
-    """One task per picture, named by its stem, and notes on what may surprise.
+def _add_flag(group: argparse._ArgumentGroup, name: str, declared: Any) -> None:
+    """A flag for an option, with the words, range and default of its property."""
+    flag, words = f"--{name.replace('_', '-')}", declared.keywords
+    default, told = words.get("default"), words["description"].replace("%", "%%")
+    if name == "crop":
+        box = ("X0", "Y0", "Z0", "X1", "Y1", "Z1")
+        group.add_argument(flag, nargs=6, type=float, metavar=box, help=told)
+    elif name == "texture":
+        group.add_argument(flag, type=int, default=int(default), metavar="PIXELS", help=f"{told} (default: {default})")
+    elif "items" in words:
+        choices = [identifier for identifier, *_ in words["items"]]
+        group.add_argument(flag, choices=choices, default=default, help=f"{told} (default: {default})")
+    elif isinstance(default, bool):
+        action = argparse.BooleanOptionalAction if default else "store_true"
+        group.add_argument(flag, action=action, default=default, help=told)
+    else:
+        kind = _number(name, type(default), words["min"], words["max"])
+        told = f"{told} (default: {default:g})"
+        group.add_argument(flag, type=kind, default=default, metavar="N", help=told)
 
-    Folders stand for the pictures in them, sorted by name. A picture named twice is done once; pictures of one stem
-    get `stem_2`, `stem_3`. Raises `UsageError` where there is none.
+
+def _number(name: str, kind: type, low: float, high: float) -> Callable[[str], Any]:
+    """Reads a number of this range."""
+
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{name} is {text}, choose it from {low:,} to {high:,}")
+        return value
+
+    read.__name__ = kind.__name__  # what argparse calls it where `kind` raises
+    return read
+
+
+def _joined_values(argv: Sequence[str]) -> list[str]:
+    """`--up -y` as `--up=-y`: argparse takes a word that begins with a dash for a flag."""
+    words = list(argv)
+    for number in range(len(words) - 1, 0, -1):
+        if words[number - 1] == "--up" and words[number] == "-y":
+            words[number - 1 : number + 1] = ["--up=-y"]
+    return words
+
+
+def plan(sources: Iterable[str | Path], output: Path, suffix: str, lods: int = 0) -> tuple[list[Task], list[str]]:
+    """One task per picture or file of splats, named by its stem, and notes on what may surprise.
+
+    Folders stand for the pictures and splats in them, sorted by name; a .ply in a folder that is a plain mesh is left
+    out. A file named twice is done once; files of one stem get `stem_2`, `stem_3`. Raises `UsageError` where there is
+    none.
     """
     found: dict[Path, None] = {}
     notes: list[str] = []
     for source in map(Path, sources):
-        for file in _pictures_in(source) if source.is_dir() else [source]:
+        for file in _files_in(source, notes) if source.is_dir() else [source]:
             found[file.resolve()] = None
     if not found:
-        raise UsageError(f"There are no pictures in what was named ({' '.join(sorted(PICTURE_SUFFIXES))}).")
+        known = " ".join((*sorted(PICTURE_SUFFIXES), *splat_files.SUFFIXES))
+        raise UsageError(" ".join([f"There are no pictures and no splats in what was named ({known}).", *notes]))
     tasks: list[Task] = []
     taken: set[str] = set()
-    for picture in found:
-        name, number = picture.stem, 1
-        while name.casefold() in taken:  # Windows and macOS take Cat.glb and cat.glb for one file
+    for source in found:
+        name, number = source.stem, 1
+        while taken & (wanted := _names(name, lods)):
             number += 1
-            name = f"{picture.stem}_{number}"
-        taken.add(name.casefold())
-        if name != picture.stem:
-            notes.append(f"{picture} becomes {name}{suffix}: another picture has the name {picture.stem}.")
-        tasks.append(Task(picture, output / f"{name}{suffix}"))
+            name = f"{source.stem}_{number}"
+        taken |= wanted
+        if name != source.stem:
+            notes.append(f"{source} becomes {name}{suffix}: another file has the name {source.stem}.")
+        tasks.append(Task(source, output / f"{name}{suffix}"))
     return tasks, notes
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    files = (file for file in folder.iterdir() if not file.name.startswith("."))
-    return sorted(file for file in files if file.suffix.lower() in PICTURE_SUFFIXES and file.is_file())
+def _names(name: str, lods: int) -> set[str]:
+    """All names of files made for one source, for Windows and macOS, which take Cat.glb and cat.glb for one file."""
+    return {name.casefold(), *(f"{name}_LOD{level}".casefold() for level in range(1, lods + 1))}
+
+
+def _files_in(folder: Path, notes: list[str]) -> list[Path]:
+    files = []
+    for file in sorted(folder.iterdir()):
+        suffix = file.suffix.lower()
+        if file.name.startswith(".") or not file.is_file():
+            continue
+        if suffix in splat_files.SUFFIXES and (message := splat_files.problem(file)[0]):
+            notes.append(f"Left out: {message}")
+        elif suffix in PICTURE_SUFFIXES or suffix in splat_files.SUFFIXES:
+            files.append(file)
+    return files
 
 
 # ---------------------------------------------------------------------------
@@ -127,77 +205,117 @@ def _pictures_in(folder: Path) -> list[Path]:
 
 def main(argv: Sequence[str], prog: str = "batch.py", engine_python: str = "") -> int:
     """Makes all meshes and returns the exit code. `engine_python` is used when the arguments name none."""
-    options = _parser(prog).parse_args(argv)
+    arguments = _parser(prog).parse_args(_joined_values(argv))
     try:
-        with _Report(options.report) as report:
-            return _run(options, report, options.engine_python or engine_python)
+        with _Report(arguments.report) as report:
+            return _run(arguments, report, arguments.engine_python or engine_python)
     except (UsageError, formats.FormatError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return USAGE
 
 
-def _run(options: argparse.Namespace, report: "_Report", engine_python: str) -> int:
-    if options.format != "glb":
-        formats.check_format(options.format)
-    if options.output.exists() and not options.output.is_dir():
-        raise UsageError(f"--output names the file {options.output}; name a folder.")
-    if options.blend is not None and options.blend.exists() and not options.overwrite:
-        raise UsageError(f"{options.blend} exists already. Use --overwrite, or another name.")
-    tasks, notes = plan(options.pictures, options.output.resolve(), f".{options.format}")
+def _run(arguments: argparse.Namespace, report: "_Report", engine_python: str) -> int:
+    if arguments.format != "glb":
+        formats.check_format(arguments.format)
+    if arguments.output.exists() and not arguments.output.is_dir():
+        raise UsageError(f"--output names the file {arguments.output}; name a folder.")
+    if arguments.blend is not None and arguments.blend.exists() and not arguments.overwrite:
+        raise UsageError(f"{arguments.blend} exists already. Use --overwrite, or another name.")
+    output = arguments.output.resolve()
+    tasks, notes = plan(arguments.files, output, f".{arguments.format}", arguments.lods)
     for note in notes:
         _say(note)
+    if arguments.overwrite or not all(task.output.exists() for task in tasks):
+        _check_writable(output)
 
     def start_engine() -> EngineProcess:
         python = find_python(engine_python)
-        return EngineProcess(engine_command(python.path, engine_folder()), Path(working) / "logs")
+        environ = engine_environment(bpy.app.binary_path)
+        return EngineProcess(engine_command(python.path, engine_folder()), Path(working) / "logs", environ)
 
     codes: list[str] = []
-    made: list[tuple[dict[str, Any], Path]] = []
+    made: list[_Made] = []
     with tempfile.TemporaryDirectory(prefix="gaussmith-") as working, _ended(JobQueue(start_engine)) as jobs:
         for number, task in enumerate(tasks, 1):
-            record, mesh = _one(jobs, task, Path(working) / f"{number}.glb", options)
-            report.add(record)
-            _say(f"[{number}/{len(tasks)}] {_sentence(record)}")
-            if mesh is not None:
-                made.append((record, mesh))
-            code = record.get("code", "")
+            one = _one(jobs, task, Path(working) / str(number), arguments)
+            report.add(one.report)
+            _say(f"[{number}/{len(tasks)}] {_sentence(one.report)}")
+            if one.files:
+                made.append(one)
+            code = one.report.get("code", "")
             if code == "BAD_OPTION":
                 return USAGE
             codes += [code] if code else []
             if code in OUT_OF_ORDER:
-                _say(f"Stopped: no other picture can work. {len(tasks) - number} not tried.")
+                _say(f"Stopped: no other file can work. {len(tasks) - number} not tried.")
                 break
-        if options.blend is not None and made:
-            codes += _save_together(made, options)
+        if arguments.blend is not None and made:
+            codes += _save_together(made, arguments)
     if FAULTS.intersection(codes):
         return ENGINE_FAULT
     return SOME_FAILED if codes else DONE
 
 
-def _one(jobs: JobQueue, task: Task, working: Path, options: argparse.Namespace) -> tuple[dict[str, Any], Path | None]:
-    """The report of one picture, and its GLB where there is one."""
-    facts: dict[str, Any] = {"name": task.output.stem, "picture": str(task.picture), "output": str(task.output)}
-    is_glb = options.format == "glb"
-    if task.output.exists() and not options.overwrite:
-        return {**facts, "status": "skipped", "seconds": {}}, task.output if is_glb else None
-    if not task.picture.is_file():
-        missing = JobError("BAD_PICTURE", f"There is no file {task.picture}.", "Check its name.")
-        return {**facts, **_failure(missing)}, None
-    mesh = task.output if is_glb else working
-    made = {"faces": options.faces, "texture": options.texture, "size": options.size}
-    request = protocol.Generate("", str(task.picture), str(mesh), options.generator, options.seed, made)
-    job = jobs.submit(request, task.output.stem)
-    jobs.wait(job, options.timeout)
-    if job.state is State.READY and not is_glb:
-        _write(job, mesh, task, options)
+@dataclass(frozen=True)
+class _Made:
+    """What became of one task: the line of the report, and where there is a mesh its files and record."""
+
+    report: dict[str, Any]
+    files: Mapping[str, Path] = field(default_factory=dict)  # "mesh", "lod1" ...: GLBs
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _one(jobs: JobQueue, task: Task, working: Path, arguments: argparse.Namespace) -> _Made:
+    """Does one task; the engine works in the folder `working`."""
+    facts: dict[str, Any] = {"name": task.output.stem, task.kind: str(task.source), "output": str(task.output)}
+    if task.output.exists() and not arguments.overwrite:
+        # Of a mesh that was there already nobody knows how it was made.
+        record = {"version": RECORD_VERSION, task.kind: str(task.source)}
+        files = {"mesh": task.output} if arguments.format == "glb" else {}
+        return _Made({**facts, "status": "skipped", "seconds": {}}, files, record)
+    if (refused := _refused(task)) is not None:
+        return _Made({**facts, **_failure(refused)})
+    job = jobs.submit(_request(task, working, arguments), task.output.stem)
+    jobs.wait(job, arguments.timeout)
+    outputs: list[Path] = []
+    if job.state is State.READY:
+        outputs = _place(job, task, arguments)
     if job.error is not None:
-        mesh.with_name(mesh.name + ".part").unlink(missing_ok=True)  # what a killed engine could not remove
-        return {**facts, **_failure(job.error)}, None
+        return _Made({**facts, **_failure(job.error)})
     assert job.result is not None
     report = job.result.report
     seconds = {stage: value for stage, value in report.get("seconds", {}).items() if stage != "total"}
-    told = {key: report[key] for key in ("faces", "watertight", "warnings") if key in report}
-    return {**facts, "status": "done", "seconds": seconds, "total_seconds": round(job.seconds, 3), **told}, mesh
+    told = {key: report[key] for key in _TOLD if key in report}
+    if len(outputs) > 1:
+        told["lods"] = [str(path) for path in outputs[1:]]
+    done = {**facts, "status": "done", "seconds": seconds, "total_seconds": round(job.seconds, 3), **told}
+    files = {key: Path(job.result.files[key]) for key in ("mesh", *scene.level_keys(job.result.files))}
+    return _Made(done, files, make_record(job.request, job.result))
+
+
+_TOLD = ("faces", "vertices", "watertight", "manifold", "components", "genus", "warnings")
+"""What of the engine's report is in ours."""
+
+
+def _refused(task: Task) -> JobError | None:
+    """Why the engine need not be asked."""
+    if task.is_splats:
+        message, hint = splat_files.problem(task.source)
+        return JobError("BAD_SPLATS", message, hint) if message else None
+    if task.source.is_file():
+        return None
+    return JobError("BAD_PICTURE", f"There is no file {task.source}.", "Check its name.")
+
+
+def _request(task: Task, working: Path, arguments: argparse.Namespace) -> protocol.Generate | protocol.MakeMesh:
+    mesh = working / f"{task.output.stem}.glb"
+    working.mkdir()
+    names = options.properties(SplatOptions if task.is_splats else PictureOptions)
+    wanted = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    if task.is_splats:
+        return protocol.MakeMesh("", str(task.source), str(mesh), wanted)
+    seed = wanted.pop("seed")
+    return protocol.Generate("", str(task.source), str(mesh), arguments.generator, seed, wanted)
 
 
 def _failure(error: JobError) -> dict[str, Any]:
@@ -206,30 +324,64 @@ def _failure(error: JobError) -> dict[str, Any]:
     )
 
 
-def _write(job: Job, mesh: Path, task: Task, options: argparse.Namespace) -> None:
-    """The mesh in the format wanted, from an empty scene of its own."""
+def _place(job: Job, task: Task, arguments: argparse.Namespace) -> list[Path]:
+    """The files of a finished job in the format wanted, the mesh first; each appears whole, the mesh last."""
     assert job.result is not None
+    files = job.result.files
+    keys = ["mesh", *scene.level_keys(files)]
+    levels = [0] if arguments.format == "blend" else range(len(keys))
     try:
-        _empty_file()
-        ob = scene.import_mesh(mesh, name=job.name, record=scene.make_record(job.request, job.result))
-        formats.write_object(ob, task.output, options.format, options.overwrite)
+        for level in reversed(levels):
+            target = task.level(level)
+            if target.exists() and not arguments.overwrite:
+                raise formats.FormatError(f"{target} exists already. Use --overwrite, or another folder.")
+            if arguments.format == "glb":
+                _copy(Path(files[keys[level]]), target)
+                continue
+            _empty_file()
+            ob, *_ = scene.import_meshes(
+                files if arguments.format == "blend" else {"mesh": files[keys[level]]},
+                name=target.stem,
+                record=make_record(job.request, job.result),
+                location=None if job.request.options.get("keep_frame") else (0.0, 0.0, 0.0),
+            )
+            formats.write_object(ob, target, arguments.format, arguments.overwrite)
     except (GlbError, formats.FormatError, OSError) as error:
         job.fail(JobError("CANNOT_WRITE", str(error)))
+    return [task.level(level) for level in levels]
 
 
-def _save_together(made: list[tuple[dict[str, Any], Path]], options: argparse.Namespace) -> list[str]:
-    """One file with all objects side by side, a camera in front of them and a light. Returns the codes of failures."""
+def _copy(source: Path, target: Path) -> None:
+    part = target.with_name(target.name + ".part")
+    try:
+        shutil.copyfile(source, part)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"Could not write in {folder}: {error.strerror or error}.") from error
+
+
+def _save_together(made: list[_Made], arguments: argparse.Namespace) -> list[str]:
+    """One file with all objects side by side, a camera in front of them and a light. Returns the codes of failures.
+
+    Objects that keep the place they have in their files stay there.
+    """
     _empty_file()
-    settings = {"generator": options.generator, "seed": options.seed}
-    for number, (record, mesh) in enumerate(made):
-        how = {"version": scene.RECORD_VERSION, "picture": record["picture"]}
-        if record["status"] == "done":  # of a mesh that was there already nobody knows how it was made
-            how |= settings
-        location = (number * SPACING * options.size, 0.0, 0.0)
-        scene.import_mesh(mesh, name=record["name"], record=how, location=location)
+    for number, one in enumerate(made):
+        keeps = one.record.get("options", {}).get("keep_frame")
+        location = None if keeps else (number * SPACING * arguments.size, 0.0, 0.0)
+        scene.import_meshes(one.files, name=one.report["name"], record=one.record, location=location)
     scene.frame_all(bpy.context.scene)
     formats.show_textures()
-    path = options.blend.resolve()
+    path = arguments.blend.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True)
@@ -250,7 +402,7 @@ def _empty_file() -> None:
 
 
 class _Report:
-    """A file to which each picture adds a JSON line as soon as it is done."""
+    """A file to which each mesh adds a JSON line as soon as it is done."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -276,14 +428,14 @@ class _Report:
 
 
 def _sentence(record: dict[str, Any]) -> str:
-    picture = Path(record["picture"]).name
+    source = Path(record.get("picture") or record["splats"]).name
     if record["status"] == "skipped":
-        return f"{picture}: {record['output']} exists, skipped (--overwrite makes it anew)"
+        return f"{source}: {record['output']} exists, skipped (--overwrite makes it anew)"
     if record["status"] == "failed":
-        return f"{picture}: failed: {record['message']} {record['hint']}".rstrip()
+        return f"{source}: failed: {record['message']} {record['hint']}".rstrip()
     closed = "watertight" if record.get("watertight") else "not watertight"
     warnings = "".join(f"\n    {warning}" for warning in record.get("warnings", ()))
-    return f"{picture}: {record['faces']:,} faces, {closed}, {record['total_seconds']:.1f} s{warnings}"
+    return f"{source}: {record['faces']:,} faces, {closed}, {record['total_seconds']:.1f} s{warnings}"
 
 
 def _say(text: str) -> None:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +46,17 @@ Event = protocol.Reply | Exited
 class EngineProcess:
     """One run of the engine. `poll` gives what it said since; after `Exited` nothing more comes."""
 
-    def __init__(self, command: Sequence[str], log_folder: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Starts `command`. Raises `EngineError` when the program cannot be started."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        log_folder: Path,
+        environ: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Starts `command` with the variables of `environ`, or of this process without what would lead it astray.
+
+        Raises `EngineError` when the program cannot be started.
+        """
         self.log = _new_log(log_folder)
         self.hello: protocol.Hello | None = None
         self._clock = clock
@@ -65,7 +74,7 @@ class EngineProcess:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env=clean_environment(),
+                    env=clean_environment() if environ is None else environ,
                     start_new_session=True,  # a group of its own, to end its helpers with it; no effect on Windows
                     creationflags=_WINDOWS_FLAGS,
                 )

@@ -12,6 +12,8 @@ from pathlib import Path
 from .wire import protocol
 
 PYTHON_VARIABLE = "GAUSSMITH_ENGINE_PYTHON"
+BLENDER_VARIABLE = "GAUSSMITH_BLENDER"
+"""Tells the engine the Blender whose QuadriFlow makes quads."""
 
 ENGINE_MODULES = (
     "numpy",
@@ -125,6 +127,17 @@ def clean_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]
         for name, value in environ.items()
         if not name.startswith("PYTHON") and name not in ("LD_LIBRARY_PATH", "LD_PRELOAD", "__PYVENV_LAUNCHER__")
     }
+
+
+def engine_environment(blender: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment for the engine started by a Blender program; one the user named goes before it.
+
+    `blender` is empty where Blender is a Python module.
+    """
+    cleaned = clean_environment(environ)
+    if blender and not cleaned.get(BLENDER_VARIABLE):
+        cleaned[BLENDER_VARIABLE] = blender
+    return cleaned
 
 
 def _interpreter(given: Path, source: str) -> Path:

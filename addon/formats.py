@@ -69,7 +69,7 @@ def _write_blend(_ob: bpy.types.Object, path: Path) -> None:
 
 
 def _write_obj(ob: bpy.types.Object, path: Path) -> None:
-    _put_texture_beside(ob, path)
+    _put_textures_beside(ob, path)
     bpy.ops.wm.obj_export(filepath=str(path), path_mode="STRIP", forward_axis="NEGATIVE_Z", up_axis="Y")
 
 
@@ -88,7 +88,7 @@ def _write_fbx(ob: bpy.types.Object, path: Path) -> None:
 
 
 def _write_usd(ob: bpy.types.Object, path: Path) -> None:
-    _put_texture_beside(ob, path)
+    _put_textures_beside(ob, path)
     textures = {"export_textures_mode": "KEEP"} if bpy.app.version >= (4, 5, 0) else {"export_textures": False}
     bpy.ops.wm.usd_export(filepath=str(path), relative_paths=True, export_animation=False, **textures)
 
@@ -106,11 +106,13 @@ FORMATS: Mapping[str, Callable[[bpy.types.Object, Path], None]] = {
 }
 
 
-def _put_texture_beside(ob: bpy.types.Object, path: Path) -> None:
-    """Makes the material use a file `NAME_texture.png` beside `path` in place of its packed image."""
+def _put_textures_beside(ob: bpy.types.Object, path: Path) -> None:
+    """Makes the material use files `NAME_texture.png`, `NAME_normal.png` ... beside `path`, not packed images."""
     for node in ob.active_material.node_tree.nodes:
         if node.type == "TEX_IMAGE":
             suffix = Path(node.image.filepath_raw).suffix
-            file = path.with_name(f"{path.stem}_texture{suffix}")
+            file = path.with_name(f"{path.stem}_{node.name}{suffix}")
             file.write_bytes(node.image.packed_file.data)
+            space = node.image.colorspace_settings.name
             node.image = bpy.data.images.load(str(file))
+            node.image.colorspace_settings.name = space

@@ -7,8 +7,9 @@ Object Mode only. Here they are joined again, so that the mesh is as closed in B
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,10 @@ Array = np.ndarray
 
 _DTYPES = {5121: "<u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+_SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 _JSON, _BINARY = 0x4E4F534A, 0x004E4942
+NGON_ENCODING = "FB_ngon_encoding"
+WEBP = "EXT_texture_webp"
 
 
 class GlbError(ValueError):
@@ -24,47 +28,85 @@ class GlbError(ValueError):
 
 
 @dataclass(frozen=True)
-class TexturedMesh:
-    """Triangles in Blender's frame (z up, front towards -y), joined at equal positions."""
+class ImageFile:
+    """An image as it was encoded."""
 
-    vertices: Array  # [V, 3] float32, metres
-    faces: Array  # [F, 3] int32
-    corner_uvs: Array  # [3 F, 2] float32, origin at the bottom left (Blender's)
-    texture: bytes  # an image file
-    mime_type: str  # image/png or image/jpeg
+    data: bytes
+    suffix: str  # .png, .jpg or .webp
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """Faces in Blender's frame (z up, front towards -y), joined at equal positions."""
+
+    vertices: Array  # [V, 3] float64, metres
+    corners: Array  # [L] int32, the vertex at each corner, face by face, counter-clockwise from outside
+    starts: Array  # [F] int32, the first corner of each face
+    corner_uvs: Array  # [L, 2] float32, origin at the bottom left (Blender's)
+    color: ImageFile
+    normal: ImageFile | None = None  # in tangent space, green up as in Blender
+    occlusion: ImageFile | None = None  # in its red channel
+    extras: dict[str, Any] = field(default_factory=dict)  # what the engine says about the mesh
 
 
 def read_glb(path: str | Path) -> TexturedMesh:
-    """The mesh in a GLB of one mesh, one primitive and one texture. Raises `GlbError` where it holds something else."""
+    """The mesh in a GLB of one mesh with one material. Raises `GlbError` where it holds something else."""
     document, binary = _chunks(Path(path))
     try:
-        mesh_index, to_world = _placed_mesh(document)
-        (primitive,) = document["meshes"][mesh_index]["primitives"]
+        node, to_world = _placed_mesh(document)
+        (primitive,) = document["meshes"][node["mesh"]]["primitives"]
         attributes = primitive["attributes"]
         positions = _accessor(document, binary, attributes["POSITION"]).astype(np.float32)
         uvs = _accessor(document, binary, attributes["TEXCOORD_0"]).astype(np.float32)
-        faces = _accessor(document, binary, primitive["indices"]).astype(np.int64).reshape(-1, 3)
-        material = document["materials"][primitive["material"]]["pbrMetallicRoughness"]
-        image = document["images"][document["textures"][material["baseColorTexture"]["index"]]["source"]]
-        texture = _view(document, binary, image["bufferView"]).tobytes()
-        mime_type = image["mimeType"]
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+        triangles = _accessor(document, binary, primitive["indices"]).astype(np.int64).reshape(-1, 3)
+        material = document["materials"][primitive["material"]]
+        color = _image(document, binary, material["pbrMetallicRoughness"]["baseColorTexture"])
+        normal = _image(document, binary, material.get("normalTexture"))
+        occlusion = _image(document, binary, material.get("occlusionTexture"))
+        has_polygons = NGON_ENCODING in primitive.get("extensions", {})
+        extras = dict(node.get("extras") or {})
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise GlbError(f"{path} is not a GLB of one textured mesh ({error!r}).") from error
-    if not len(faces) or faces.max() >= len(positions):
+    if color is None or not len(triangles) or triangles.max() >= len(positions):
         raise GlbError(f"{path} has faces that point at no vertex, or none at all.")
     if not np.isfinite(positions).all():
         raise GlbError(f"{path} has vertices that are NaN or infinite.")
-    if not np.array_equal(to_world, np.eye(4)):
-        positions = (positions @ to_world[:3, :3].T + to_world[:3, 3]).astype(np.float32)
-    vertices, joined = np.unique(positions + np.float32(0), axis=0, return_inverse=True)  # + 0: -0.0 equals 0.0
-    corners = faces.ravel()
+    points, starts = polygons(triangles) if has_polygons else (triangles.ravel(), np.arange(0, triangles.size, 3))
+    places, joined = _joined(positions)
+    placed = places @ to_world[:3, :3].T + to_world[:3, 3]
     return TexturedMesh(
-        vertices=vertices[:, [0, 2, 1]] * np.array([1, -1, 1], np.float32),
-        faces=joined.reshape(-1)[faces].astype(np.int32),
-        corner_uvs=uvs[corners] * np.array([1, -1], np.float32) + np.array([0, 1], np.float32),
-        texture=texture,
-        mime_type=mime_type,
+        vertices=placed[:, [0, 2, 1]] * np.array([1, -1, 1]),
+        corners=joined[points].astype(np.int32),
+        starts=starts.astype(np.int32),
+        corner_uvs=uvs[points] * np.array([1, -1], np.float32) + np.array([0, 1], np.float32),
+        color=color,
+        normal=normal,
+        occlusion=occlusion,
+        extras=extras,
     )
+
+
+def polygons(triangles: Array) -> tuple[Array, Array]:
+    """Corners [L] and first corners [F] of the polygons in `triangles` [T, 3], by the rule of FB_ngon_encoding:
+    triangles that follow one another and begin with the same vertex are the fan of one polygon.
+    """
+    begins = np.ones(len(triangles), bool)
+    begins[1:] = triangles[1:, 0] != triangles[:-1, 0]
+    # A triangle that begins a polygon brings three corners, any other the last of its own.
+    taken = np.stack([begins, begins, np.ones_like(begins)], axis=1)
+    starts = np.cumsum(taken.sum(1)) - taken.sum(1)
+    return triangles[taken], starts[begins]
+
+
+def _joined(positions: Array) -> tuple[Array, Array]:
+    """Places [W, 3] float64 that differ, and which of them each of `positions` [V, 3] float32 is, [V]."""
+    positions = positions + np.float32(0)  # -0.0 becomes 0.0
+    order = np.lexsort(positions.T)
+    differs = np.ones(len(order), bool)
+    differs[1:] = (positions[order[1:]] != positions[order[:-1]]).any(1)
+    joined = np.empty(len(order), np.int64)
+    joined[order] = np.cumsum(differs) - 1
+    return positions[order[differs]].astype(np.float64), joined
 
 
 def _chunks(path: Path) -> tuple[dict, bytes]:
@@ -86,8 +128,8 @@ def _chunks(path: Path) -> tuple[dict, bytes]:
         raise GlbError(f"{path} lacks its description or its data.") from error
 
 
-def _placed_mesh(document: dict) -> tuple[int, Array]:
-    """The mesh of the scene and its matrix to the world, [4, 4]."""
+def _placed_mesh(document: dict) -> tuple[dict, Array]:
+    """The node of the scene that has a mesh, and its matrix to the world, [4, 4]."""
     nodes = document["nodes"]
     roots = document["scenes"][document.get("scene", 0)]["nodes"]
     pending = [(root, np.eye(4)) for root in roots]
@@ -96,18 +138,31 @@ def _placed_mesh(document: dict) -> tuple[int, Array]:
         index, parent = pending.pop()
         matrix = parent @ _matrix(nodes[index])
         if "mesh" in nodes[index]:
-            placed.append((nodes[index]["mesh"], matrix))
+            placed.append((nodes[index], matrix))
         pending += [(child, matrix) for child in nodes[index].get("children", [])]
     (only,) = placed
     return only
 
 
 def _matrix(node: dict) -> Array:
+    """A node's place in its parent, [4, 4]."""
     if "matrix" in node:
         return np.array(node["matrix"], float).reshape(4, 4).T
-    if node.keys() & {"translation", "rotation", "scale"}:
-        raise ValueError("the engine writes nodes with matrices only")
-    return np.eye(4)
+    if "rotation" in node:
+        raise ValueError("the engine writes no rotations")
+    matrix = np.diag([*map(float, node.get("scale", (1, 1, 1))), 1.0])
+    matrix[:3, 3] = node.get("translation", (0, 0, 0))
+    return matrix
+
+
+def _image(document: dict, binary: bytes, info: dict | None) -> ImageFile | None:
+    """The image that a place for a texture in a material leads to."""
+    if info is None:
+        return None
+    texture = document["textures"][info["index"]]
+    source = texture.get("extensions", {}).get(WEBP, texture)["source"]
+    image = document["images"][source]
+    return ImageFile(_view(document, binary, image["bufferView"]).tobytes(), _SUFFIXES[image["mimeType"]])
 
 
 def _view(document: dict, binary: bytes, index: int) -> Array:

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 
-from . import session
+from . import options, session, splat_files
 from .glb import GlbError
 from .jobs import Job, JobError, State
+from .options import SplatOptions
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
@@ -23,15 +24,24 @@ def _engine_usable(cls: type[bpy.types.Operator]) -> bool:
     return state.kind != "PROBLEM"
 
 
-def _submit(operator: bpy.types.Operator, context: bpy.types.Context, pictures: list[Path]) -> set[str]:
-    """Queues the pictures. Without a window it also waits for them and reports what failed."""
-    submitted = [session.submit(picture, context, index) for index, picture in enumerate(pictures)]
+def _end_of(operator: bpy.types.Operator, context: bpy.types.Context, submitted: list[Job]) -> set[str]:
+    """What an operator that queued jobs returns. Without a window it also waits for them and reports what failed."""
     if bpy.app.background:
         for job in submitted:
             session.wait(job, context)
             if job.error is not None:
                 operator.report({"ERROR"}, f"{job.name}: {job.error.message} {job.error.hint}")
+    elif submitted and (view := _view_of(context)) is not None:
+        session.show_tab(view)
     return {"FINISHED"} if submitted else {"CANCELLED"}
+
+
+def _view_of(context: bpy.types.Context) -> bpy.types.Area | None:
+    """The 3D view the user is in, or else the largest one in sight."""
+    if context.area is not None and context.area.type == "VIEW_3D":
+        return context.area
+    areas = [area for area in context.window.screen.areas if area.type == "VIEW_3D"]
+    return max(areas, key=lambda area: area.width * area.height, default=None)
 
 
 class GAUSSMITH_OT_generate(bpy.types.Operator):
@@ -49,7 +59,8 @@ class GAUSSMITH_OT_generate(bpy.types.Operator):
         return _engine_usable(cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        return _submit(self, context, [Path(bpy.path.abspath(context.scene.gaussmith.picture))])
+        picture = Path(bpy.path.abspath(context.scene.gaussmith.picture))
+        return _end_of(self, context, [session.submit_picture(picture, context)])
 
 
 class GAUSSMITH_OT_generate_files(bpy.types.Operator):
@@ -78,9 +89,58 @@ class GAUSSMITH_OT_generate_files(bpy.types.Operator):
         pictures = [Path(self.directory, file.name) for file in self.files if file.name]
         if pictures:
             context.scene.gaussmith.picture = str(pictures[0])
-            if context.area is not None and context.area.type == "VIEW_3D":
-                session.show_tab(context.area)
-        return _submit(self, context, pictures)
+        jobs = [session.submit_picture(picture, context, index) for index, picture in enumerate(pictures)]
+        return _end_of(self, context, jobs)
+
+
+class GAUSSMITH_OT_import_splats(SplatOptions, bpy.types.Operator):
+    """Make a textured mesh from each file of Gaussian splats and place them side by side from the 3D cursor on"""
+
+    bl_idname = "gaussmith.import_splats"
+    bl_label = "Import Splats as Mesh"
+    bl_options: ClassVar = {"PRESET"}
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    directory: StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    files: CollectionProperty(type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"})
+    filter_glob: StringProperty(
+        default=";".join(f"*{suffix}" for suffix in splat_files.SUFFIXES), options={"HIDDEN", "SKIP_SAVE"}
+    )
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        return _engine_usable(cls)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        manager = context.window_manager
+        if self.files:  # dropped on the viewport
+            return manager.invoke_props_dialog(self, width=340, title=self._title(), confirm_text="Import")
+        manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        options.draw_basic(layout, self)
+        for name, title, draw in options.groups(SplatOptions):
+            header, body = layout.panel(f"GAUSSMITH_import_{name}", default_closed=name != "file")
+            header.label(text=title)
+            if body is not None:
+                draw(body, self)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        chosen = options.chosen(self, SplatOptions)
+        files = enumerate(self._files())
+        return _end_of(self, context, [session.submit_splats(file, chosen, context, index) for index, file in files])
+
+    def _files(self) -> list[Path]:
+        named = [Path(self.directory, file.name) for file in self.files if file.name]
+        return named or ([Path(bpy.path.abspath(self.filepath))] if self.filepath else [])
+
+    def _title(self) -> str:
+        names = [file.name for file in self.files]
+        return f"Import {names[0]} as Mesh" if len(names) == 1 else f"Import {len(names)} Splat Files as Meshes"
 
 
 class GAUSSMITH_OT_import_result(bpy.types.Operator):
@@ -208,6 +268,19 @@ class GAUSSMITH_OT_show_texture(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class GAUSSMITH_FH_splats(bpy.types.FileHandler):
+    """A .ply may hold splats or a mesh: Blender asks which importer is meant, as always when there are two."""
+
+    bl_idname = "GAUSSMITH_FH_splats"
+    bl_label = "Gaussian Splats as Mesh"
+    bl_import_operator = GAUSSMITH_OT_import_splats.bl_idname
+    bl_file_extensions = ";".join(splat_files.SUFFIXES)
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        return context.area is not None and context.area.type == "VIEW_3D"
+
+
 class GAUSSMITH_FH_picture(bpy.types.FileHandler):
     bl_idname = "GAUSSMITH_FH_picture"
     bl_label = "Generate Mesh from Image"
@@ -222,6 +295,7 @@ class GAUSSMITH_FH_picture(bpy.types.FileHandler):
 _CLASSES = (
     GAUSSMITH_OT_generate,
     GAUSSMITH_OT_generate_files,
+    GAUSSMITH_OT_import_splats,
     GAUSSMITH_OT_import_result,
     GAUSSMITH_OT_cancel,
     GAUSSMITH_OT_retry,
@@ -230,6 +304,7 @@ _CLASSES = (
     GAUSSMITH_OT_check_engine,
     GAUSSMITH_OT_open_log,
     GAUSSMITH_OT_show_texture,
+    GAUSSMITH_FH_splats,
     GAUSSMITH_FH_picture,
 )
 

@@ -2,11 +2,15 @@
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
 """The sidebar tab. Drawing only reads what `session` holds."""
 
+from pathlib import Path
+from typing import ClassVar
+
 import blf
 import bpy
 
-from . import session
+from . import options, session
 from .jobs import Job, State
+from .record import RECORD, mesh_facts, read_record
 
 FONT, FONT_POINTS = 0, 11.0
 TEXT_MARGIN = 88
@@ -45,13 +49,53 @@ class GAUSSMITH_PT_settings(bpy.types.Panel):
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
-        settings = context.scene.gaussmith
-        column = layout.column(align=True)
-        column.prop(settings, "faces")
-        column.prop(settings, "texture")
-        column = layout.column(align=True)
-        column.prop(settings, "size")
-        column.prop(settings, "seed")
+        options.draw_basic(layout, context.scene.gaussmith)
+
+
+class GAUSSMITH_PT_advanced(bpy.types.Panel):
+    bl_idname = "GAUSSMITH_PT_advanced"
+    bl_label = "Advanced"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = session.TAB
+    bl_parent_id = GAUSSMITH_PT_settings.bl_idname
+    bl_options: ClassVar = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        for _, title, draw in options.groups(options.PictureOptions):
+            layout.label(text=title)
+            draw(layout, context.scene.gaussmith)
+
+
+class GAUSSMITH_PT_object(bpy.types.Panel):
+    """What is known of the active object, where we made it."""
+
+    bl_idname = "GAUSSMITH_PT_object"
+    bl_label = "Active Object"
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = session.TAB
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.object is not None and RECORD in context.object
+
+    def draw(self, context: bpy.types.Context) -> None:
+        record = read_record(context.object) or {}
+        width = _text_width(context)
+        source = record.get("picture") or record.get("splats") or ""
+        self.layout.label(text=Path(source).name or context.object.name, icon="FILE_IMAGE" if source else "MESH_DATA")
+        split = self.layout.split(factor=0.5)
+        names, values = split.column(align=True), split.column(align=True)
+        names.alignment = "RIGHT"
+        for name, value in mesh_facts(record):
+            names.label(text=name)
+            values.label(text=value)
+        for warning in record.get("warnings", ()):
+            _wrapped(self.layout, warning, width, "INFO")
 
 
 def _generate_text() -> str:
@@ -219,6 +263,20 @@ def _text_width(context: bpy.types.Context) -> float:
     return max(context.region.width - TEXT_MARGIN * context.preferences.system.ui_scale, 60.0)
 
 
-_CLASSES = (GAUSSMITH_PT_main, GAUSSMITH_PT_settings)
+def _import_menu(menu: bpy.types.Menu, _context: bpy.types.Context) -> None:
+    menu.layout.operator("gaussmith.import_splats", text="Gaussian Splats as Mesh (.ply, .splat, .ksplat, .spz, .sog)")
 
-register, unregister = bpy.utils.register_classes_factory(_CLASSES)
+
+_CLASSES = (GAUSSMITH_PT_main, GAUSSMITH_PT_settings, GAUSSMITH_PT_advanced, GAUSSMITH_PT_object)
+
+
+def register() -> None:
+    for cls in _CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.TOPBAR_MT_file_import.append(_import_menu)
+
+
+def unregister() -> None:
+    bpy.types.TOPBAR_MT_file_import.remove(_import_menu)
+    for cls in reversed(_CLASSES):
+        bpy.utils.unregister_class(cls)

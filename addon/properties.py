@@ -3,9 +3,10 @@
 """Settings of a scene, and the preferences."""
 
 import bpy
-from bpy.props import EnumProperty, FloatProperty, IntProperty, PointerProperty, StringProperty
+from bpy.props import PointerProperty, StringProperty
 
 from . import session
+from .options import PictureOptions
 
 _PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 
@@ -18,7 +19,7 @@ def _python_changed(_preferences: "GaussmithPreferences", _context: bpy.types.Co
     session.check_engine()
 
 
-class GaussmithSettings(bpy.types.PropertyGroup):
+class GaussmithSettings(PictureOptions, bpy.types.PropertyGroup):
     """What the next mesh is made from and how."""
 
     picture: StringProperty(
@@ -27,36 +28,6 @@ class GaussmithSettings(bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         options=_PATH_OPTIONS,
         update=_picture_changed,
-    )
-    faces: IntProperty(
-        name="Faces",
-        description="The mesh has about this many triangles, or fewer where its shape needs fewer",
-        default=20_000,
-        min=100,
-        max=1_000_000,
-        soft_max=200_000,
-        step=1000,
-    )
-    texture: EnumProperty(
-        name="Texture",
-        description="Width and height of the texture",
-        items=[(str(side), f"{side} px", f"{side} by {side} pixels") for side in (512, 1024, 2048, 4096)],
-        default="1024",
-    )
-    seed: IntProperty(
-        name="Seed",
-        description="The same picture, settings and seed give the same mesh",
-        default=0,
-        min=0,
-    )
-    size: FloatProperty(
-        name="Object Size",
-        description="Longest side of the object",
-        subtype="DISTANCE",
-        default=1.0,
-        min=0.001,
-        soft_max=100.0,
-        max=100_000.0,
     )
 
 

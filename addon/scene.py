@@ -2,7 +2,6 @@
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
 """The one file that writes the user's data: object, mesh, material, image, placement and record."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,35 +11,54 @@ import bpy
 import numpy as np
 from mathutils import Vector
 
-from .glb import TexturedMesh, read_glb
-from .wire import protocol
+from .glb import ImageFile, TexturedMesh, read_glb
+from .record import write_record
 
-RECORD = "gaussmith"
-"""Custom property of an object: how it was made, as JSON. It stays when the add-on is removed."""
-
-RECORD_VERSION = 1
+OCCLUSION_GROUP = "glTF Material Output (Gaussmith)"
+"""Name of the node group that tells Blender's glTF exporter, which looks at how names begin, what the occlusion is."""
 
 
-def import_mesh(
-    path: str | Path,
+def import_meshes(
+    files: Mapping[str, str | Path],
     *,
     name: str,
     record: Mapping[str, Any],
-    location: Sequence[float] = (0.0, 0.0, 0.0),
+    location: Sequence[float] | None = (0.0, 0.0, 0.0),
     collection: bpy.types.Collection | None = None,
-) -> bpy.types.Object:
-    """A new object from the engine's GLB, its base centred at `location` (scene units), front towards -y.
+) -> list[bpy.types.Object]:
+    """New objects from the engine's files "mesh", "lod1", "lod2" ...: the mesh first, then its levels of detail,
+    called NAME_LOD1 and so on, hidden in views and renders.
 
-    Selection and active object stay as they are. Raises `glb.GlbError` for a file that holds something else.
+    The base of the mesh is centred at `location` (scene units), its front towards -y; without a location it stays
+    where the file has it. Selection and active object stay as they are. Raises `glb.GlbError` for a file that holds
+    something else; nothing is made then.
     """
-    content = read_glb(path)
-    mesh = _mesh(name, content)
-    mesh.materials.append(_material(name, _image(name, content)))
-    ob = bpy.data.objects.new(name, mesh)
-    ob.location = location
-    ob[RECORD] = json.dumps(record, ensure_ascii=False)
-    (collection or bpy.context.scene.collection).objects.link(ob)
-    return ob
+    contents = [read_glb(files[key]) for key in ("mesh", *level_keys(files))]
+    objects: list[bpy.types.Object] = []
+    base = _base(contents[0].vertices)
+    for level, content in enumerate(contents):
+        own_name = f"{objects[0].name}_LOD{level}" if level else name
+        material = objects[0].active_material if level and _same_look(content, contents[0]) else None
+        mesh = _mesh(own_name, content, base)
+        mesh.materials.append(material or _material(own_name, content))
+        ob = bpy.data.objects.new(own_name, mesh)
+        ob.location = base if location is None else location
+        own = {"mesh": {**({} if level else record.get("mesh", {})), **content.extras}}
+        write_record(ob, {**record, **own, **({"lod": level} if level else {})})
+        (collection or bpy.context.scene.collection).objects.link(ob)
+        objects.append(ob)
+    if len(objects) > 1:
+        bpy.context.view_layer.update()  # a new object is not in the view layer before
+    for ob in objects[1:]:
+        ob.hide_render = True
+        if ob.name in bpy.context.view_layer.objects:
+            ob.hide_set(True)
+    return objects
+
+
+def level_keys(files: Mapping[str, Any]) -> list[str]:
+    """The names of the levels of detail among an engine's files, in their order."""
+    return sorted((key for key in files if key.startswith("lod")), key=lambda key: int(key[3:]))
 
 
 def select_only(ob: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:
@@ -51,17 +69,6 @@ def select_only(ob: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:
     if ob.name in view_layer.objects:  # it is not where the collection is excluded from the view layer
         ob.select_set(True, view_layer=view_layer)
         view_layer.objects.active = ob
-
-
-def make_record(request: protocol.Generate | protocol.MakeMesh, result: protocol.Result) -> dict[str, Any]:
-    """What it takes to make an object again, and what the engine said about it."""
-    made_from = (
-        {"picture": request.picture, "generator": request.generator, "seed": request.seed}
-        if isinstance(request, protocol.Generate)
-        else {"splats": request.splats}
-    )
-    told = {key: result.report[key] for key in ("engine", "seconds", "watertight", "warnings") if key in result.report}
-    return {"version": RECORD_VERSION, **made_from, "options": dict(request.options), **told}
 
 
 def frame_all(scene: bpy.types.Scene) -> None:
@@ -84,44 +91,48 @@ def frame_all(scene: bpy.types.Scene) -> None:
     scene.camera = eye
 
 
-def read_record(ob: bpy.types.Object) -> dict[str, Any] | None:
-    """How an object was made, or None where we did not make it."""
-    text = ob.get(RECORD)
-    return json.loads(text) if isinstance(text, str) else None
-
-
-def _mesh(name: str, content: TexturedMesh) -> bpy.types.Mesh:
-    vertices = content.vertices
+def _base(vertices: np.ndarray) -> np.ndarray:
+    """The middle of the lowest side of the box around vertices [V, 3]."""
     lowest, highest = vertices.min(0), vertices.max(0)
-    centre = (lowest + highest) / 2
+    return np.array([*(lowest[:2] + highest[:2]) / 2, lowest[2]])
+
+
+def _mesh(name: str, content: TexturedMesh, origin: np.ndarray) -> bpy.types.Mesh:
     # The engine sets the base on the floor; the origin is made exact, whatever was rounded on the way.
-    vertices = vertices - np.array([centre[0], centre[1], lowest[2]], np.float32)
+    vertices = (content.vertices - origin).astype(np.float32)
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(vertices))
-    mesh.vertices.foreach_set("co", np.ascontiguousarray(vertices, np.float32).ravel())
-    mesh.loops.add(content.faces.size)
-    mesh.loops.foreach_set("vertex_index", content.faces.ravel())
-    mesh.polygons.add(len(content.faces))
-    mesh.polygons.foreach_set("loop_start", np.arange(0, content.faces.size, 3, dtype=np.int32))
-    mesh.polygons.foreach_set("use_smooth", np.ones(len(content.faces), bool))
+    mesh.vertices.foreach_set("co", vertices.ravel())
+    mesh.loops.add(len(content.corners))
+    mesh.loops.foreach_set("vertex_index", content.corners)
+    mesh.polygons.add(len(content.starts))
+    mesh.polygons.foreach_set("loop_start", content.starts)
+    mesh.polygons.foreach_set("use_smooth", np.ones(len(content.starts), bool))
     mesh.update(calc_edges=True)
     mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", np.ascontiguousarray(content.corner_uvs).ravel())
     mesh.validate()
     return mesh
 
 
-def _image(name: str, content: TexturedMesh) -> bpy.types.Image:
+def _same_look(a: TexturedMesh, b: TexturedMesh) -> bool:
+    return (a.color, a.normal, a.occlusion) == (b.color, b.normal, b.occlusion)
+
+
+def _image(name: str, file: ImageFile, is_data: bool = False) -> bpy.types.Image:
     """The texture, packed into the file as the engine encoded it."""
-    image = bpy.data.images.new(name, 8, 8)
-    image.pack(data=content.texture, data_len=len(content.texture))
+    image = bpy.data.images.new(name, 8, 8, is_data=is_data)
+    image.pack(data=file.data, data_len=len(file.data))
     image.source = "FILE"
-    suffix = ".jpg" if content.mime_type == "image/jpeg" else ".png"
-    image.filepath_raw = f"//textures/{name}{suffix}"
+    image.filepath_raw = f"//textures/{name}{file.suffix}"
     return image
 
 
-def _material(name: str, image: bpy.types.Image) -> bpy.types.Material:
-    """Base colour from the texture, fully rough, no metal: the picture's light is in its colours already."""
+def _material(name: str, content: TexturedMesh) -> bpy.types.Material:
+    """Base colour from the texture, fully rough, no metal: the picture's light is in its colours already.
+
+    The normal map bends the normals. The occlusion changes nothing that is seen: it goes where Blender's glTF exporter
+    looks for it.
+    """
     material = bpy.data.materials.new(name)
     if bpy.app.version < (5, 0, 0):
         material.use_nodes = True
@@ -130,9 +141,46 @@ def _material(name: str, image: bpy.types.Image) -> bpy.types.Material:
     principled = next(node for node in tree.nodes if node.type == "BSDF_PRINCIPLED")
     principled.inputs["Roughness"].default_value = 1.0
     principled.inputs["Metallic"].default_value = 0.0
-    texture = tree.nodes.new("ShaderNodeTexImage")
-    texture.image = image
-    texture.location = (principled.location.x - 320, principled.location.y)
-    tree.links.new(texture.outputs["Color"], principled.inputs["Base Color"])
-    tree.nodes.active = texture  # what Solid shading shows with its colour set to Texture
+    left, top = principled.location
+    color = _texture_node(tree, "texture", _image(name, content.color), (left - 320, top))
+    tree.links.new(color.outputs["Color"], principled.inputs["Base Color"])
+    if content.normal is not None:
+        image = _image(f"{name}_normal", content.normal, is_data=True)
+        texture = _texture_node(tree, "normal", image, (left - 520, top - 320))
+        bend = tree.nodes.new("ShaderNodeNormalMap")
+        bend.location = (left - 220, top - 320)
+        tree.links.new(texture.outputs["Color"], bend.inputs["Color"])
+        tree.links.new(bend.outputs["Normal"], principled.inputs["Normal"])
+    if content.occlusion is not None:
+        image = _image(f"{name}_occlusion", content.occlusion, is_data=True)
+        texture = _texture_node(tree, "occlusion", image, (left - 520, top - 640))
+        split = tree.nodes.new("ShaderNodeSeparateColor")
+        split.location = (left - 220, top - 640)
+        kept = tree.nodes.new("ShaderNodeGroup")
+        kept.node_tree = _occlusion_group()
+        kept.location = (left, top - 640)
+        tree.links.new(texture.outputs["Color"], split.inputs["Color"])
+        tree.links.new(split.outputs["Red"], kept.inputs["Occlusion"])
+    tree.nodes.active = color  # what Solid shading shows with its colour set to Texture
     return material
+
+
+def _texture_node(
+    tree: bpy.types.NodeTree, name: str, image: bpy.types.Image, location: tuple[float, float]
+) -> bpy.types.Node:
+    """A node for an image; by its name, files of other formats are named."""
+    node = tree.nodes.new("ShaderNodeTexImage")
+    node.name = name
+    node.image = image
+    node.location = location
+    return node
+
+
+def _occlusion_group() -> bpy.types.NodeTree:
+    """The group that takes the occlusion and does nothing with it, one for all materials of a file."""
+    group = bpy.data.node_groups.get(OCCLUSION_GROUP)
+    if group is None or "Occlusion" not in group.interface.items_tree:
+        group = bpy.data.node_groups.new(OCCLUSION_GROUP, "ShaderNodeTree")
+        group.interface.new_socket("Occlusion", socket_type="NodeSocketFloat").default_value = 1.0
+        group.nodes.new("NodeGroupInput")
+    return group

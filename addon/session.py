@@ -18,11 +18,12 @@ from typing import Any
 import bpy
 import bpy.utils.previews
 
-from . import scene
+from . import options, scene, splat_files
 from .client import EngineProcess, engine_command
-from .environment import EngineError, check_python, engine_folder, find_python
+from .environment import EngineError, check_python, engine_environment, engine_folder, find_python
 from .glb import GlbError
 from .jobs import Job, JobError, JobQueue, State
+from .record import make_record
 from .wire import protocol
 
 TAB = "Gaussmith"
@@ -99,19 +100,35 @@ def preferred_python() -> str:
 # Jobs
 
 
-def submit(picture: Path, context: bpy.types.Context, index: int = 0) -> Job:
+def submit_picture(picture: Path, context: bpy.types.Context, index: int = 0) -> Job:
     """Asks for a mesh of a picture with the scene's settings; the object will stand at the 3D cursor.
 
     `index` counts pictures given together: their objects stand side by side along x.
     """
     settings = context.scene.gaussmith
-    options = {"faces": settings.faces, "texture": int(settings.texture), "size": round(settings.size, 6)}
-    output = _job_folder() / uuid.uuid4().hex / f"{picture.stem}.glb"
-    request = protocol.Generate("", str(picture), str(output), seed=settings.seed, options=options)
+    chosen = options.chosen(settings, options.PictureOptions)
+    seed = chosen.pop("seed")
+    request = protocol.Generate("", str(picture), str(_output_for(picture)), seed=seed, options=chosen)
     job = _submit(request, picture.stem, context, index * SPACING * settings.size)
     if not picture.is_file():
         job.fail(JobError("BAD_PICTURE", f"There is no file {picture}.", "Choose another picture."))
     return job
+
+
+def submit_splats(splats: Path, chosen: dict[str, Any], context: bpy.types.Context, index: int = 0) -> Job:
+    """Asks for a mesh of a file of splats with the options chosen; as `submit_picture`, or in its own place where it
+    keeps its frame.
+    """
+    request = protocol.MakeMesh("", str(splats), str(_output_for(splats)), options=chosen)
+    job = _submit(request, splats.stem, context, index * SPACING * chosen["size"])
+    message, hint = splat_files.problem(splats)
+    if message:
+        job.fail(JobError("BAD_SPLATS", message, hint))
+    return job
+
+
+def _output_for(source: Path) -> Path:
+    return _job_folder() / uuid.uuid4().hex / f"{source.stem}.glb"
 
 
 def submit_again(job: Job, context: bpy.types.Context) -> Job:
@@ -138,11 +155,12 @@ def import_ready(job: Job, context: bpy.types.Context) -> bpy.types.Object:
     assert job.result is not None
     target = job.context
     is_home = target.file == _session.file and target.scene == context.scene.name
-    ob = scene.import_mesh(
-        job.result.files["mesh"],
+    location = target.location if is_home else tuple(context.scene.cursor.location)
+    ob, *_ = scene.import_meshes(
+        job.result.files,
         name=job.name,
-        record=scene.make_record(job.request, job.result),
-        location=target.location if is_home else tuple(context.scene.cursor.location),
+        record=make_record(job.request, job.result),
+        location=None if job.request.options.get("keep_frame") else location,
         collection=context.collection,
     )
     scene.select_only(ob, context.view_layer)
@@ -179,7 +197,8 @@ def _job_folder() -> Path:
 
 def _start_engine() -> EngineProcess:
     python = find_python(preferred_python())
-    return EngineProcess(engine_command(python.path, engine_folder()), log_folder())
+    environ = engine_environment(bpy.app.binary_path)
+    return EngineProcess(engine_command(python.path, engine_folder()), log_folder(), environ)
 
 
 # ---------------------------------------------------------------------------

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from addon import environment
-from addon.environment import PYTHON_VARIABLE, EngineError, check_python, clean_environment, engine_folder, find_python
+from addon.environment import (
+    BLENDER_VARIABLE,
+    PYTHON_VARIABLE,
+    EngineError,
+    check_python,
+    clean_environment,
+    engine_environment,
+    engine_folder,
+    find_python,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,6 +121,14 @@ def test_the_modules_checked_are_those_of_the_pinned_packages():
     names = {providers.get(module, [module])[0] for module in environment.ENGINE_MODULES}
     provided = {name.lower().replace("_", "-") for name in names}
     assert provided == needed
+
+
+def test_the_engine_is_told_which_blender_started_it_unless_the_user_named_one():
+    environ = {"PATH": "/bin", "LD_LIBRARY_PATH": "z"}
+    assert engine_environment("/opt/blender", environ) == {"PATH": "/bin", BLENDER_VARIABLE: "/opt/blender"}
+    assert engine_environment("", environ) == {"PATH": "/bin"}  # Blender as a Python module
+    named = {BLENDER_VARIABLE: "/mine/blender"}
+    assert engine_environment("/opt/blender", named) == named
 
 
 def test_blenders_own_library_and_python_paths_are_not_passed_on():

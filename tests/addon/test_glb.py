@@ -7,10 +7,10 @@ import struct
 import numpy as np
 import pytest
 
-from addon.glb import GlbError, read_glb
+from addon.glb import GlbError, polygons, read_glb
 from engine.export.glb import write_glb
 from engine.surface.mesh import Mesh
-from tests.fakes.known_glb import FACES, NOSE, WELDED_VERTICES, write_known_glb
+from tests.fakes.known_glb import FACES, NOSE, POLYGONS, WELDED_VERTICES, write_known_glb
 
 
 @pytest.fixture
@@ -36,12 +36,16 @@ def with_document(path, change):
 def test_vertices_are_joined_and_stand_in_blenders_frame(known):
     mesh = read_glb(known)
     assert mesh.vertices.shape == (WELDED_VERTICES, 3)
-    assert mesh.faces.shape == (FACES, 3)
+    assert len(mesh.corners) == 3 * FACES
+    np.testing.assert_array_equal(mesh.starts, np.arange(0, 3 * FACES, 3))
     x, y, z = NOSE
     foremost = mesh.vertices[mesh.vertices[:, 1].argmin()]
     np.testing.assert_allclose(foremost, [2 * x, -2 * z, 2 * y])
-    assert mesh.texture[:4] == b"\x89PNG"
-    assert mesh.mime_type == "image/png"
+    assert mesh.color.data[:4] == b"\x89PNG"
+    assert mesh.color.suffix == ".png"
+    assert mesh.normal is None
+    assert mesh.occlusion is None
+    assert mesh.extras == {}
 
 
 def test_what_the_engine_writes_is_read_back(tmp_path):
@@ -57,9 +61,60 @@ def test_what_the_engine_writes_is_read_back(tmp_path):
     assert len(mesh.vertices) == 4
     centred = corners - [0.5, 0, 0.5]
     expected = np.stack([centred[:, 0], -centred[:, 2], centred[:, 1]], axis=1)[split][faces]
-    np.testing.assert_allclose(mesh.vertices[mesh.faces], expected, atol=1e-6)
+    np.testing.assert_allclose(mesh.vertices[mesh.corners].reshape(-1, 3, 3), expected, atol=1e-6)
     flipped = np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1)[faces]
     np.testing.assert_allclose(mesh.corner_uvs.reshape(-1, 3, 2), flipped, atol=1e-6)
+
+
+def test_quads_are_put_together_again_with_their_uvs(tmp_path):
+    path, plain = tmp_path / "quads.glb", tmp_path / "triangles.glb"
+    write_known_glb(path, quads=True)
+    write_known_glb(plain)
+    mesh, triangles = read_glb(path), read_glb(plain)
+    sizes = np.diff(mesh.starts, append=len(mesh.corners))
+    assert sizes.tolist() == [4] * 5 + [3] * 4
+    assert len(sizes) == POLYGONS
+    assert len(mesh.corner_uvs) == len(mesh.corners) == 4 * 5 + 3 * 4
+    assert len(mesh.vertices) == WELDED_VERTICES
+    for number in range(5):  # the same four corners as the two triangles of that side, in an order around it
+        quad = mesh.vertices[mesh.corners[4 * number : 4 * number + 4]]
+        halves = triangles.vertices[triangles.corners[6 * number : 6 * number + 6]]
+        assert {tuple(p) for p in quad} == {tuple(p) for p in halves}
+        sides = np.roll(quad, -1, axis=0) - quad
+        assert np.abs(np.einsum("ci,ci->c", sides, np.roll(sides, -1, axis=0))).max() < 1e-12  # right angles
+
+
+def test_a_fan_is_one_polygon_and_another_first_vertex_begins_the_next():
+    corners, starts = polygons(np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [2, 1, 0], [5, 6, 7], [5, 7, 8]]))
+    assert corners.tolist() == [0, 1, 2, 3, 4, 2, 1, 0, 5, 6, 7, 8]
+    assert starts.tolist() == [0, 5, 8]
+
+
+def test_a_file_that_does_not_say_that_it_has_polygons_has_triangles(tmp_path):
+    path = tmp_path / "quads.glb"
+    write_known_glb(path, quads=True)
+    with_document(path, lambda document: document["meshes"][0]["primitives"][0].pop("extensions"))
+    assert len(read_glb(path).starts) == FACES
+
+
+def test_webp_normal_map_occlusion_and_report_are_found(tmp_path):
+    path = tmp_path / "all.glb"
+    write_known_glb(path, image="webp", normal_map=True, occlusion=True, extras={"genus": 0})
+    mesh = read_glb(path)
+    assert mesh.color.data[8:12] == b"WEBP"
+    assert mesh.color.suffix == ".webp"
+    assert mesh.normal.suffix == mesh.occlusion.suffix == ".png"
+    assert mesh.normal.data != mesh.occlusion.data
+    assert mesh.extras == {"genus": 0}
+
+
+def test_place_and_scale_of_a_node_keep_their_digits_far_from_the_origin(tmp_path):
+    path = tmp_path / "far.glb"
+    write_known_glb(path, placement=(3.0, (1e6, 20.0, -5.0)))
+    mesh = read_glb(path)
+    lowest, highest = mesh.vertices.min(0), mesh.vertices.max(0)
+    np.testing.assert_allclose(lowest, [1e6 - 0.75, 5 - 0.75, 20], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(highest, [1e6 + 0.75, 5 + 0.75, 23], rtol=0, atol=1e-6)
 
 
 def test_the_place_of_a_node_counts(known):
@@ -97,7 +152,8 @@ def test_a_truncated_file_is_refused(known):
     [
         lambda d: d.pop("materials"),
         lambda d: d["meshes"][0]["primitives"].append(d["meshes"][0]["primitives"][0]),
-        lambda d: d["nodes"][0].update(scale=[2, 2, 2]),
+        lambda d: d["nodes"][0].update(rotation=[0, 0, 0, 1]),
+        lambda d: d["images"][0].update(mimeType="image/ktx2"),
         lambda d: d["accessors"][0].update(count=10**6),
         lambda d: d["bufferViews"][0].update(byteStride=16),
         lambda d: d["images"][0].update(bufferView=99),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Headless meshes: what is written, what is told, and the exit code."""
+"""Headless meshes from pictures and splats: what is written, what is told, and the exit code."""
 
 import json
 import os
@@ -133,21 +133,118 @@ def test_another_format_leaves_only_its_own_files(batch, pictures, tmp_path):
     assert names(tmp_path / "out") == ["apfel.mtl", "apfel.obj", "apfel_texture.png"]
 
 
+SPLAT_PLY = b"ply\nformat binary_little_endian 1.0\nelement vertex 5\nproperty float scale_0\nend_header\n"
+MESH_PLY = b"ply\nformat ascii 1.0\nelement vertex 8\nelement face 12\nend_header\n"
+
+
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    """A folder with a picture, splats in several formats, a mesh and other things."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name in ("apfel.png", "apfel.spz", "birne.ply", "c.splat", "d.ksplat", "e.sog", "notes.txt"):
+        (folder / name).write_bytes(SPLAT_PLY)
+    (folder / "bunny.ply").write_bytes(MESH_PLY)
+    return folder
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_folder_of_splats_and_pictures_becomes_meshes_named_alike(batch, mixed, tmp_path, host):
+    code, output, records = batch(mixed, "--output", tmp_path / "out", "--up", "-y", "--topology", "quads", host=host)
+    assert code == 0, output
+    made = ["apfel.glb", "apfel_2.glb", "birne.glb", "c.glb", "d.glb", "e.glb"]
+    assert names(tmp_path / "out") == made
+    assert [record["name"] for record in records] == [name.removesuffix(".glb") for name in made]
+    assert ["picture" in record for record in records] == [True] + [False] * 5
+    assert ["splats" in record for record in records] == [False] + [True] * 5
+    assert {(record["status"], record["faces"], record["genus"]) for record in records} == {("done", 9, 0)}
+    assert "apfel.spz becomes apfel_2.glb" in output
+    assert "Left out: bunny.ply holds a mesh of 12 faces" in output
+    _, _, again = batch(mixed, "--output", tmp_path / "out", host=host)
+    assert {record["status"] for record in again} == {"skipped"}
+
+
+def test_a_mesh_named_as_splats_fails_with_what_to_do_and_the_rest_is_made(batch, mixed, tmp_path):
+    code, output, records = batch(mixed / "bunny.ply", mixed / "e.sog", "--output", tmp_path / "out")
+    assert code == 1
+    assert [(record["status"], record.get("code")) for record in records] == [("failed", "BAD_SPLATS"), ("done", None)]
+    assert "bunny.ply holds a mesh of 12 faces, no Gaussian splats. Import it with" in output
+
+
+def test_every_option_of_the_engine_has_a_flag_and_reaches_it(batch, mixed, tmp_path):
+    wanted = {
+        "faces": 5000, "texture": 512, "resolution": 128, "size": 2.5, "surface": "tsdf", "topology": "quads",
+        "watertight": True, "smoothing": 3, "lods": 0, "views": 8, "symmetry": True, "normal_map": True,
+        "occlusion": True, "image": "webp", "refine": 5, "up": "z", "crop": [-1, -2, -3, 1, 2, 3], "keep_all": True,
+        "keep_frame": True,
+    }  # fmt: skip
+    flags = ["--no-photo", "--seed", "7"]
+    for name, value in wanted.items():
+        words = [] if value is True else value if isinstance(value, list) else [value]
+        flags += [f"--{name.replace('_', '-')}", *words]
+    sources = (mixed / "apfel.png", mixed / "c.splat")
+    blend = tmp_path / "all.blend"
+    code, output, _ = batch(*sources, "--output", tmp_path / "out", "--blend", blend, *flags)
+    assert code == 0, output
+    look = tmp_path / "look.py"
+    look.write_text(
+        "import bpy, json, sys\n"
+        "bpy.ops.wm.open_mainfile(filepath=sys.argv[-2])\n"
+        "records = [json.loads(o['gaussmith']) for o in bpy.data.objects if o.type == 'MESH']\n"
+        "json.dump(records, open(sys.argv[-1], 'w'))\n"
+    )
+    subprocess.run([sys.executable, look, blend, tmp_path / "seen.json"], check=True, timeout=60)
+    picture, splats = json.loads((tmp_path / "seen.json").read_text())
+    assert splats["options"] == wanted
+    assert picture["seed"] == 7
+    of_splats = ("up", "crop", "keep_all", "keep_frame")
+    assert picture["options"] == {**{k: v for k, v in wanted.items() if k not in of_splats}, "photo": False}
+
+
+def test_levels_of_detail_are_files_beside_the_mesh_and_never_replace_another(batch, mixed, tmp_path):
+    out = tmp_path / "out"
+    code, output, records = batch(mixed / "c.splat", "--output", out, "--lods", 2)
+    assert code == 0, output
+    assert names(out) == ["c.glb", "c_LOD1.glb", "c_LOD2.glb"]
+    assert records[0]["lods"] == [str(out / "c_LOD1.glb"), str(out / "c_LOD2.glb")]
+    (out / "c.glb").unlink()
+    (out / "c_LOD2.glb").write_bytes(b"mine")
+    code, output, records = batch(mixed / "c.splat", "--output", out, "--lods", 2)
+    assert (code, records[0]["code"]) == (1, "CANNOT_WRITE")
+    assert "c_LOD2.glb exists already" in output
+    assert (out / "c_LOD2.glb").read_bytes() == b"mine"
+    assert not (out / "c.glb").exists()
+
+
+def test_levels_of_detail_in_other_formats(batch, mixed, tmp_path):
+    for kind, made in (("obj", ["c_LOD1.mtl", "c_LOD1.obj", "c_LOD1_texture.png"]), ("blend", [])):
+        out = tmp_path / kind
+        code, output, _ = batch(mixed / "c.splat", "--output", out, "--lods", 1, "--format", kind)
+        assert code == 0, output
+        assert [name for name in names(out) if "LOD" in name] == made
+        assert f"c.{kind}" in names(out)
+
+
 @pytest.mark.parametrize(
     ("host", "arguments", "sentence"),
     [
-        ("bpy", ["--output", "out"], "required: PICTURE_OR_FOLDER"),
+        ("bpy", ["--output", "out"], "required: FILE_OR_FOLDER"),
         ("bpy", ["a.png"], "required: -o/--output"),
         ("bpy", ["a.png", "--output", "out", "--faces", "many"], "invalid int value"),
         ("bpy", ["a.png", "--output", "FILE"], "name a folder"),
-        *((host, ["EMPTY", "--output", "out"], "no pictures") for host in HOSTS),
+        ("bpy", ["a.png", "--output", "out", "--faces", "0"], "faces is 0, choose it from 100 to 1,000,000"),
+        ("bpy", ["a.spz", "--output", "out", "--up", "x"], "--up: invalid choice: 'x'"),
+        ("bpy", ["a.spz", "--output", "out", "--crop", "0", "1"], "--crop: expected 6 arguments"),
+        ("bpy", ["a.spz", "--output", "FILE/out"], "Could not write in"),
+        *((host, ["EMPTY", "--output", "out"], "no pictures and no splats") for host in HOSTS),
     ],
 )
 def test_usage_errors_end_with_2_and_a_sentence(batch, tmp_path, host, arguments, sentence):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     places = {"EMPTY": tmp_path / "empty", "FILE": tmp_path / "file", "out": tmp_path / "out"}
-    code, output, records = batch(*(places.get(word, word) for word in arguments), host=host)
+    words = (places.get(word, word.replace("FILE", str(places["FILE"]))) for word in arguments)
+    code, output, records = batch(*words, host=host)
     assert code == 2, output
     assert sentence in output
     assert records == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every fact of `inside/facts.py` in every Blender."""
+"""Every fact of `inside/facts.py` and `inside/splat_facts.py` in every Blender."""
 
 import ast
 
@@ -9,15 +9,20 @@ from .conftest import HOSTS, INSIDE, check_outcome, find_blender
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow]
 
-SOURCE = ast.parse((INSIDE / "facts.py").read_text())
-FACTS = [node.name for node in SOURCE.body if isinstance(node, ast.FunctionDef) and node.name.startswith("fact_")]
-FACTS += [
-    target.id
-    for node in SOURCE.body
-    if isinstance(node, ast.Assign)
-    for target in node.targets
-    if isinstance(target, ast.Name) and target.id.startswith("fact_")
-]
+
+def facts_in(script: str) -> list[str]:
+    """Names of the facts in a script: functions, and what is assigned."""
+    found = []
+    for node in ast.parse((INSIDE / script).read_text()).body:
+        names = [node.name] if isinstance(node, ast.FunctionDef) else []
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        found += [name for name in names if name.startswith("fact_")]
+    return found
+
+
+SCRIPTS = ("facts.py", "splat_facts.py")
+FACTS = [(script, fact) for script in SCRIPTS for fact in facts_in(script)]
 
 
 @pytest.fixture(scope="module")
@@ -25,25 +30,26 @@ def outcomes(tmp_path_factory, environ):
     """Runs all facts in a Blender, once."""
     runs = {}
 
-    def run(name: str):
-        if name not in runs:
+    def run(name: str, script: str):
+        if (name, script) not in runs:
             folder = tmp_path_factory.mktemp(f"facts {name}")
-            done = find_blender(name).run(INSIDE / "facts.py", folder / "r.json", folder, environ=environ)
-            runs[name] = folder / "r.json", done
-        return runs[name]
+            done = find_blender(name).run(INSIDE / script, folder / "r.json", folder, environ=environ)
+            runs[name, script] = folder / "r.json", done
+        return runs[name, script]
 
     return run
 
 
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("fact", FACTS)
-def test_fact(host, fact, outcomes):
-    results, done = outcomes(host)
+@pytest.mark.parametrize(("script", "fact"), FACTS)
+def test_fact(host, script, fact, outcomes):
+    results, done = outcomes(host, script)
     check_outcome(results, fact, done.stdout + done.stderr)
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_blender_ends_well_after_all_facts(host, outcomes):
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_blender_ends_well_after_all_facts(host, script, outcomes):
     """An add-on that leaves a thread, a timer or a class makes Blender hang or crash when it ends."""
-    _, done = outcomes(host)
+    _, done = outcomes(host, script)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -37,10 +37,10 @@ def test_a_picture_becomes_a_mesh_headless(host, real, tmp_path):
 
 def test_options_out_of_range_end_with_2(real, tmp_path):
     done = find_blender("bpy").run(
-        ROOT / "addon" / "batch.py", PICTURE, "--output", tmp_path, "--faces", 0, environ=real
+        ROOT / "addon" / "batch.py", PICTURE, "--output", tmp_path, "--texture", 7, environ=real
     )
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "faces is 0" in done.stdout
+    assert "texture is 7" in done.stdout
     assert not (tmp_path / "teapot.glb").exists()
 
 

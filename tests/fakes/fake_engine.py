@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """An engine with the real wire and no networks: it makes the known GLB, and every fault on demand.
 
-A word in the picture's name chooses what happens to its job:
+A word in the name of the picture or splat file chooses what happens to its job:
 
     slow     takes 3 s, in small steps        crash    ends without a word after the stage "density"
     hang     stops answering, even to cancel  garbage  writes a line that is no message
@@ -25,9 +25,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine import protocol
-from tests.fakes.known_glb import FACES, write_known_glb
+from tests.fakes.known_glb import FACES, POLYGONS, WELDED_VERTICES, write_known_glb
 
 STAGES = (("picture", 0.1), ("generate", 0.3), ("density", 0.5), ("surface", 0.7), ("texture", 0.9), ("export", 1.0))
+REFUSALS = (  # of splats and of pictures
+    ("BAD_SPLATS", "a file of splats", "Export it again."),
+    ("BAD_PICTURE", "a picture", "Choose a PNG or JPEG."),
+)
+OWN_PLACE = (3.0, (10.0, 20.0, -5.0))
+"""Scale and place of the object in every splat file, in glTF's frame."""
 
 
 def serve() -> None:
@@ -68,13 +74,15 @@ def _listen(requests: queue.SimpleQueue, cancelled: set[str]) -> None:
     os._exit(0)
 
 
-def _work(request: protocol.Generate, cancelled: set[str], wire):
-    name = Path(request.picture).stem
+def _work(request: protocol.Generate | protocol.MakeMesh, cancelled: set[str], wire):
+    is_picture = isinstance(request, protocol.Generate)
+    name = Path(request.picture if is_picture else request.splats).stem
+    stages = STAGES if is_picture else (("splats", 0.2), *STAGES[2:])
     step_seconds = 0.5 if "slow" in name else 0.02
     begin = time.monotonic()
     if "noise" in name:
         print("a library says hello on stdout", flush=True)
-    for stage, fraction in STAGES:
+    for stage, fraction in stages:
         yield protocol.Progress(request.id, stage, fraction, stage.capitalize())
         if "hang" in name:
             time.sleep(600)
@@ -93,21 +101,55 @@ def _work(request: protocol.Generate, cancelled: set[str], wire):
             if "notice" in name:
                 yield protocol.Notice(request.id, "The background is not plain; the outline may be rough.")
             if "fail" in name:
-                yield protocol.Error(request.id, "BAD_PICTURE", f"{name} is not a picture.", "Choose a PNG or JPEG.")
+                code, what, hint = REFUSALS[is_picture]
+                yield protocol.Error(request.id, code, f"{name} is not {what}.", hint)
                 return
-    size = request.options.get("size", 1.0)
-    part = Path(request.output + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    write_known_glb(part, size)
-    os.replace(part, request.output)
+    if (blender := os.environ.get("GAUSSMITH_BLENDER")) is not None:
+        print("blender", blender, file=sys.stderr, flush=True)
+    files = {}
+    for level in range(request.options.get("lods", 0) + 1):
+        path = Path(request.output)
+        path = path.with_name(f"{path.stem}_lod{level}.glb") if level else path
+        _write(path, request.options, level)
+        files[f"lod{level}" if level else "mesh"] = str(path)
     report = {
-        "seconds": {stage: step_seconds for stage, _ in STAGES} | {"total": time.monotonic() - begin},
-        "faces": FACES,
-        "watertight": True,
+        "seconds": {stage: step_seconds for stage, _ in stages} | {"total": time.monotonic() - begin},
+        **_mesh_report(request.options, 0),
         "warnings": [],
-        "request": {"seed": request.seed, "options": request.options},
+        "request": {"seed": request.seed if is_picture else 0, "options": request.options},
     }
-    yield protocol.Result(request.id, {"mesh": request.output}, report)
+    yield protocol.Result(request.id, files, report)
+
+
+def _write(path: Path, options: dict, level: int) -> None:
+    """The known object with what the options ask for; half as tall at each further level of detail."""
+    part = Path(f"{path}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
+    write_known_glb(
+        part,
+        options.get("size", 1.0) / 2**level,
+        quads=options.get("topology") == "quads",
+        normal_map=options.get("normal_map", False),
+        occlusion=options.get("occlusion", False),
+        image=options.get("image", "png"),
+        extras=_mesh_report(options, level),
+        placement=OWN_PLACE if options.get("keep_frame") else None,
+    )
+    os.replace(part, path)
+
+
+def _mesh_report(options: dict, level: int) -> dict:
+    quads = options.get("topology") == "quads"
+    return {
+        "faces": POLYGONS if quads else FACES,
+        "vertices": WELDED_VERTICES,
+        "quads": quads,
+        "watertight": True,
+        "manifold": True,
+        "components": 1,
+        "genus": 0,
+        "uv_coverage": 0.5 / (level + 1),
+    }
 
 
 if __name__ == "__main__":

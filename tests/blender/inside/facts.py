@@ -10,93 +10,34 @@ import json
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import bpy
 import numpy as np
 
-RESULTS, FOLDER = (Path(argument) for argument in sys.argv[sys.argv.index("--") + 1 :])
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-import addon  # noqa: E402
-from addon import batch, formats, scene, session  # noqa: E402
-from addon.jobs import State  # noqa: E402
-from tests.blender.inside.harness import Results, run_all  # noqa: E402
-from tests.fakes.known_glb import CELL, FACES, NOSE, SIDES, WELDED_VERTICES, known_triangles, write_known_glb  # noqa: E402
-
-GLB = FOLDER / "known.glb"
-SIZE = 2.0
-
-
-def fresh() -> None:
-    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-
-
-def import_known(**options) -> bpy.types.Object:
-    ob = scene.import_mesh(GLB, name="cat", record={"version": 1}, **options)
-    bpy.context.view_layer.update()
-    return ob
-
-
-def world_triangles(ob: bpy.types.Object) -> np.ndarray:
-    """Corner positions in the world, [F, 3, 3]."""
-    return np.array([[ob.matrix_world @ ob.data.vertices[v].co for v in p.vertices] for p in ob.data.polygons])
-
-
-@contextmanager
-def refused(kind: type[Exception], *words: str):
-    """The block must raise `kind`, and say these words."""
-    try:
-        yield
-    except kind as error:
-        missing = [word for word in words if word not in str(error)]
-        if missing:
-            raise AssertionError(f"{missing} not said in: {error}") from error
-    else:
-        raise AssertionError(f"no {kind.__name__}")
-
-
-def blender_point(x: float, y: float, z: float) -> np.ndarray:
-    """A point of the known object in Blender's frame."""
-    return SIZE * np.array([x, -z, y])
-
-
-def texture_of(ob: bpy.types.Object) -> bpy.types.Image:
-    """The image linked to the base colour of the only material."""
-    (material,) = ob.data.materials
-    principled = next(node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
-    (link,) = principled.inputs["Base Color"].links
-    return link.from_node.image
-
-
-def side_colours(ob: bpy.types.Object) -> dict[str, set[tuple[int, ...]]]:
-    """The colours seen on each side of the known object, found by the triangles' places alone."""
-    image = texture_of(ob)
-    width, height = image.size
-    pixels = np.array(image.pixels[:]).reshape(height, width, 4)
-    uvs = np.array([corner.uv for corner in ob.data.uv_layers.active.data]).reshape(-1, 3, 2)
-    expected = [(side, np.array([blender_point(*p) for p in points])) for side, points in known_triangles()]
-    corners = world_triangles(ob) - np.array(ob.location)
-    seen: dict[str, set] = {}
-    for triangle, uv in zip(corners, uvs, strict=True):
-        side = next(s for s, points in expected if same_points(points, triangle))
-        column, row = (uv.mean(0) * [width, height]).astype(int)
-        seen.setdefault(side, set()).add(tuple(np.round(pixels[row, column, :3] * 255).astype(int).tolist()))
-    return seen
-
-
-def same_points(a: np.ndarray, b: np.ndarray) -> bool:
-    return all(np.abs(b - point).max(1).min() < 1e-4 * SIZE for point in a)
-
-
-def assert_known(ob: bpy.types.Object) -> None:
-    """Size, place, orientation and texture of the known object."""
-    corners = world_triangles(ob).reshape(-1, 3) - np.array(ob.location)
-    np.testing.assert_allclose(corners.min(0), [-0.25 * SIZE, -0.25 * SIZE, 0], atol=1e-4)
-    np.testing.assert_allclose(corners.max(0), [0.25 * SIZE, 0.25 * SIZE, SIZE], atol=1e-4)
-    assert side_colours(ob) == {side: {colour} for side, (colour, _) in SIDES.items()}
-
+import addon
+from addon import batch, formats, options, scene, session
+from addon.jobs import State
+from addon.record import read_record
+from tests.blender.inside.harness import Results, run_all
+from tests.blender.inside.known import (
+    FOLDER,
+    GLB,
+    RESULTS,
+    SIZE,
+    assert_known,
+    blender_point,
+    enabled,
+    fresh,
+    import_known,
+    picture,
+    refused,
+    texture_of,
+    world_triangles,
+)
+from tests.fakes.known_glb import CELL, FACES, NOSE, WELDED_VERTICES, write_known_glb
 
 # ---------------------------------------------------------------------------
 # Import
@@ -185,13 +126,13 @@ def fact_import_leaves_selection_and_active_object_alone():
 
 
 def fact_record_survives_saving_and_loading():
-    ob = scene.import_mesh(GLB, name="gâteau", record={"seed": 7, "picture": "/Bilder/gâteau 1.png"})
+    (ob,) = scene.import_meshes({"mesh": GLB}, name="gâteau", record={"seed": 7, "picture": "/Bilder/gâteau 1.png"})
     assert json.loads(ob["gaussmith"])["seed"] == 7
     path = FOLDER / "record.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
     bpy.ops.wm.open_mainfile(filepath=str(path))
-    record = scene.read_record(bpy.data.objects["gâteau"])
-    assert record == {"seed": 7, "picture": "/Bilder/gâteau 1.png"}
+    record = read_record(bpy.data.objects["gâteau"])
+    assert record == {"seed": 7, "picture": "/Bilder/gâteau 1.png", "mesh": {}}
     assert texture_of(bpy.data.objects["gâteau"]).packed_file is not None
 
 
@@ -200,7 +141,7 @@ def fact_a_damaged_glb_is_refused_with_a_sentence_and_leaves_nothing():
     for content in (b"", b"glTF", GLB.read_bytes()[:-40], b"\x89PNG" + bytes(100)):
         broken.write_bytes(content)
         with refused(ValueError, "broken.glb"):
-            scene.import_mesh(broken, name="cat", record={})
+            scene.import_meshes({"mesh": broken}, name="cat", record={})
     assert not bpy.data.objects
     assert not bpy.data.meshes
 
@@ -242,24 +183,6 @@ def fact_a_failed_registration_is_taken_back_and_told():
 # Operators without a window: they wait
 
 
-def picture(name: str) -> Path:
-    path = FOLDER / f"{name}.png"
-    path.write_bytes(b"the fake engine looks at the name only")
-    return path
-
-
-def enabled(fact):
-    def run():
-        addon.register()
-        try:
-            fact()
-        finally:
-            addon.unregister()
-
-    run.__name__ = fact.__name__
-    return run
-
-
 @enabled
 def fact_generate_without_a_window_waits_and_places_the_object_at_the_cursor():
     context = bpy.context
@@ -274,9 +197,10 @@ def fact_generate_without_a_window_waits_and_places_the_object_at_the_cursor():
     assert ob.select_get()
     context.view_layer.update()
     assert_known(ob)
-    record = scene.read_record(ob)
+    record = read_record(ob)
     assert record["seed"] == 7
-    assert record["options"] == {"faces": 20_000, "texture": 2048, "size": SIZE}
+    assert record["options"].keys() == options.properties(options.PictureOptions).keys() - {"seed"}
+    assert (record["options"]["faces"], record["options"]["texture"], record["options"]["size"]) == (20_000, 2048, SIZE)
     assert record["picture"].endswith("my cat é.png")
 
 
@@ -326,7 +250,7 @@ def fact_several_pictures_stand_side_by_side_without_touching():
 @enabled
 def fact_disabling_with_a_job_under_way_ends_the_engine():
     bpy.context.scene.gaussmith.picture = str(picture("slow"))
-    job = session.submit(Path(bpy.context.scene.gaussmith.picture), bpy.context)
+    job = session.submit_picture(Path(bpy.context.scene.gaussmith.picture), bpy.context)
     jobs = session.jobs()
     end = time.monotonic() + 10
     while job.state is not State.RUNNING:
