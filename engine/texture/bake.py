@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paints the texture: the colour field at each texel, and on top of it what cameras see."""
+"""Paints the texture in layers: the colour field at each texel, rendered views of the splats, the source photograph;
+what nobody saw is filled from the surface around it."""
 
 from dataclasses import replace
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from engine.errors import OptionError
+from engine.fields.cameras import Photograph
 from engine.fields.gaussians import Gaussians
 from engine.surface.mesh import Mesh
 from engine.texture.field_colors import colors_at
+from engine.texture.fill import fill
 from engine.texture.pad import pad
+from engine.texture.photograph import lay_photograph, photograph_view
 from engine.texture.project import lay, splat_views
-from engine.texture.texels import texels_of
+from engine.texture.symmetry import Mirror, find_mirror
+from engine.texture.texels import Texels, texels_of
 
 Array = np.ndarray
 
@@ -23,23 +29,77 @@ FIELD_WEIGHT = 0.05
 VIEW_SIZE = 512
 """Longer side of a view in pixels. 384 and 768 gave the same textures within 0.1 dB, for any size of texture."""
 
+SUPPORT = 0.1
+"""Share of the usual sum of weights below which the field says nothing about a texel."""
 
-def bake(mesh: Mesh, gaussians: Gaussians, size: int = 1024, views: int = 0) -> Mesh:
+MIRROR_DISTANCE = 0.01
+"""How far from a texel's mirror image another may lie to lend its colour, as a part of the diagonal."""
+
+
+def bake(
+    mesh: Mesh,
+    gaussians: Gaussians,
+    size: int = 1024,
+    views: int = 0,
+    photograph: Photograph | None = None,
+    symmetry: bool = False,
+) -> Mesh:
     """`mesh` (with uvs) with a texture [size, size, 3] uint8 sRGB, filled beyond the charts.
 
     `views` renders of the Gaussians from all around are laid over the colour field: sharper where Gaussians are large
-    and lie in many layers, as in captures.
+    and lie in many layers, as in captures. Over them lies the `photograph`, where there is one. With `symmetry`, an
+    object that is measured to be symmetric shows on the far side the mirror image of what the near side has.
     Raises `OptionError` for a size out of range.
     """
     if not SMALLEST <= size <= LARGEST:
         raise OptionError(f"Found a texture size of {size}, expected {SMALLEST} to {LARGEST} pixels.", "Try 1024.")
     texels = texels_of(mesh, size)
-    colors, _ = colors_at(texels.points, gaussians)
+    colors, support = colors_at(texels.points, gaussians)
+    seen = np.minimum(support / max(SUPPORT * float(np.median(support)), 1e-30), 1)
     if views:
         sums = np.zeros((len(texels), 4), np.float32)
         for view in splat_views(mesh, gaussians, views, VIEW_SIZE):
             lay(view, texels.points, texels.normals, sums)
-        colors = (FIELD_WEIGHT * colors + sums[:, :3]) / (FIELD_WEIGHT + sums[:, 3:])
+        weight = FIELD_WEIGHT * seen[:, None] + 1e-6
+        colors = (weight * colors + sums[:, :3]) / (weight + sums[:, 3:])
+        seen = np.minimum(seen + sums[:, 3] / FIELD_WEIGHT, 1)
+    mirror = find_mirror(mesh) if symmetry else None
+    if mirror is not None:
+        colors, seen = _mirrored(mesh, texels, colors, seen, mirror)
+    colors = fill(mesh, texels, colors, seen)
+    view = photograph_view(mesh, photograph, _texel_side(mesh, texels)) if photograph else None
+    if view is not None:
+        if mirror is not None:
+            colors = lay_photograph(view, texels, colors, mirror)
+        colors = lay_photograph(view, texels, colors)
     texture = np.zeros((size * size, 3), np.uint8)
     texture[texels.index] = np.rint(255 * colors.clip(0, 1)).astype(np.uint8)
     return replace(mesh, texture=pad(texture.reshape(size, size, 3), texels.covered()))
+
+
+def _mirrored(mesh: Mesh, texels: Texels, colors: Array, seen: Array, mirror: Mirror) -> tuple[Array, Array]:
+    """Colours and how well they were seen, those of badly seen texels taken from well seen ones across the plane."""
+    bad, good = np.flatnonzero(seen < 1), np.flatnonzero(seen >= 1)
+    if not len(bad) or not len(good):
+        return colors, seen
+    good = good[:: max(1, len(good) // 200_000)]
+    low, high = mesh.bounds()
+    limit = MIRROR_DISTANCE * float(np.linalg.norm(high - low))
+    images = mirror.points(texels.points[bad])
+    found = np.asarray(KDTree(texels.points[good]).query(images, distance_upper_bound=limit, workers=-1)[1])
+    close = found < len(good)  # the tree's way to say that there is none
+    source = good[found[close]]
+    bad = bad[close]
+    alike = np.einsum("pi,pi->p", mirror.directions(texels.normals[bad]), texels.normals[source]) > 0.5
+    bad, source = bad[alike], source[alike]
+    colors, seen, part = colors.copy(), seen.copy(), seen[bad, None]
+    colors[bad] = part * colors[bad] + (1 - part) * colors[source]
+    seen[bad] = 1
+    return colors, seen
+
+
+def _texel_side(mesh: Mesh, texels: Texels) -> float:
+    """Side of a texel on the surface, in object units."""
+    a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
+    area = float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+    return float(np.sqrt(area / max(len(texels), 1)))

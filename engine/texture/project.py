@@ -68,30 +68,8 @@ def splat_views(mesh: Mesh, gaussians: Gaussians, count: int, size: int) -> list
         K, width, height = window_of(mesh, viewmat, size)
         seen = render(gaussians, viewmat, K, width, height)
         solid = seen.alphas[..., None]
-        views.append(_view(mesh, seen.colors / np.maximum(solid, 1e-3), seen.alphas, viewmat, K, 1.0, (0.0, 0.0)))
+        views.append(make_view(mesh, seen.colors / np.maximum(solid, 1e-3), seen.alphas, viewmat, K, 1.0, (0.0, 0.0)))
     return views
-
-
-def photograph_view(mesh: Mesh, rgba: Array, viewmat: Array, K: Array, size: int, texel: float) -> View | None:
-    """The view of a photograph `rgba` [H, W, 4] with camera `viewmat` [4, 4], `K` [3, 3]; None where it shows nothing
-    of the mesh. The depth buffer is `size` pixels long. Where pixels are much smaller than a texel (of side `texel` in
-    object units), the photograph is reduced first, so that no detail turns into noise.
-    """
-    if not _in_front(mesh, viewmat):
-        return None
-    window, width, height = window_of(mesh, viewmat, size)
-    depth = float((mesh.vertices @ viewmat[2, :3] + viewmat[2, 3]).mean())
-    step = max(1, int(texel * K[0, 0] / depth))
-    rgba, K = shrunk(rgba, step), np.diag([1 / step, 1 / step, 1.0]) @ K
-    scale = float(window[0, 0] / K[0, 0])
-    offset = float(window[0, 2] - scale * K[0, 2]), float(window[1, 2] - scale * K[1, 2])
-    rows = ((np.arange(height) + 0.5 - offset[1]) / scale).astype(np.int64)
-    columns = ((np.arange(width) + 0.5 - offset[0]) / scale).astype(np.int64)
-    inside = ((rows >= 0) & (rows < rgba.shape[0]))[:, None] & ((columns >= 0) & (columns < rgba.shape[1]))
-    if not inside.any():
-        return None
-    alphas = rgba[rows.clip(0, rgba.shape[0] - 1)[:, None], columns.clip(0, rgba.shape[1] - 1), 3] * inside
-    return _view(mesh, np.ascontiguousarray(rgba[..., :3]), alphas, viewmat, window, scale, offset)
 
 
 def directions(count: int) -> Array:
@@ -108,37 +86,16 @@ def window_of(mesh: Mesh, viewmat: Array, size: int, margin: int = 2) -> tuple[A
     projected = camera[:, :2] / np.maximum(camera[:, 2:], NEAR)
     low, high = projected.min(0), projected.max(0)
     focal = (size - 2 * margin) / max(float((high - low).max()), 1e-9)
-    width, height = (int(np.ceil(extent)) + 2 * margin for extent in focal * (high - low))
+    width, height = (min(int(np.ceil(extent)) + 2 * margin, size) for extent in focal * (high - low))
     middle = focal * (low + high) / 2
     K = np.array([[focal, 0, width / 2 - middle[0]], [0, focal, height / 2 - middle[1]], [0, 0, 1]], np.float64)
     return K, width, height
 
 
-def shrunk(picture: Array, step: int) -> Array:
-    """`picture` [H, W, 4] with straight alpha, averaged over blocks of `step` pixels; rows and columns too many go."""
-    if step <= 1:
-        return picture
-    height, width = picture.shape[0] // step, picture.shape[1] // step
-    if not height or not width:
-        return picture
-    total = np.zeros((height, width, 4), np.float32)
-    for row in range(step):
-        for column in range(step):
-            part = picture[row : height * step : step, column : width * step : step]
-            total[..., :3] += part[..., :3] * part[..., 3:]
-            total[..., 3] += part[..., 3]
-    total[..., :3] /= np.maximum(total[..., 3:], 1e-6)
-    total[..., 3] /= step * step
-    return total
-
-
-def _in_front(mesh: Mesh, viewmat: Array) -> bool:
-    """Whether all of the mesh lies in front of a camera."""
-    return bool((mesh.vertices @ viewmat[2, :3] + viewmat[2, 3]).min() > NEAR)
-
-
-def _view(mesh: Mesh, colors: Array, alphas: Array, viewmat: Array, K: Array, scale: float, offset: tuple) -> View:
-    """The view with its depth buffer, of the size of `alphas` [h, w]."""
+def make_view(
+    mesh: Mesh, colors: Array, alphas: Array, viewmat: Array, K: Array, scale: float, offset: tuple[float, float]
+) -> View:
+    """The view with its depth buffer, of the size of `alphas` [h, w]: the picture's own, in the window."""
     height, width = alphas.shape
     low, high = mesh.bounds()
     diagonal = float(np.linalg.norm(high - low))
