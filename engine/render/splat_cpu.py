@@ -22,13 +22,13 @@ import numpy as np
 
 from engine.fields.gaussians import Gaussians
 from engine.jit import kernel, parallel_kernel, prange
+from engine.render.splat_lists import tile_lists
 from engine.render.splat_projection import (
     BLUE,
     DEPTH,
     GREEN,
     OPACITY,
     RADIUS_Y,
-    RECORD,
     RED,
     SLOPE,
     X_REST,
@@ -37,10 +37,9 @@ from engine.render.splat_projection import (
     Q,
     X,
     Y,
-    project,
     project_backward,
 )
-from engine.render.splat_tiles import BLOCK, TILE, count_pairs, list_pairs, place_pairs, sort_by_depth
+from engine.render.splat_tiles import TILE
 
 Array = np.ndarray
 
@@ -127,32 +126,20 @@ def forward(
     for_backward: bool = True,
 ) -> SplatViews:
     """C views. Unchecked arrays, C-contiguous and float32 where not said otherwise; call from one thread at a time."""
-    C, N = len(viewmats), len(means)
-    tiles_x, tiles_y = -(-width // TILE), -(-height // TILE)
-    blocks = -(-N // BLOCK)
-    records = np.empty((C, N, RECORD), np.float32)
-    camera_depths = np.empty((C, N), np.float32)
-    project(means, quats, scales, opacities, colors, viewmats, Ks, width, height, records, camera_depths)
-    order, visible = np.empty((C, N), np.int32), np.empty(C, np.int64)
-    sort_by_depth(camera_depths.view(np.uint32), order, visible)
-    counts = np.empty((C, blocks, tiles_x * tiles_y), np.int64)
-    count_pairs(records, order, visible, tiles_x, tiles_y, counts)
-    tile_starts, block_starts = np.empty(C * tiles_x * tiles_y + 1, np.int64), np.empty((C, blocks), np.int64)
-    total = place_pairs(counts, tile_starts, block_starts)
-    pairs, slots = np.empty(total, np.int32), np.empty(total if for_backward else 0, np.int32)
-    slot_starts = np.empty((C, N, 2) if for_backward else (0, 0, 2), np.int64)
-    list_pairs(records, order, visible, tiles_x, tiles_y, counts, block_starts, pairs, slots, slot_starts)
-
+    lists = tile_lists(
+        means, quats, scales, opacities, colors, viewmats, Ks, width, height, with_slots=for_backward
+    )  # fmt: skip
+    C = len(viewmats)
     out_colors, alphas = np.empty((C, height, width, 3), np.float32), np.empty((C, height, width), np.float32)
     depths, expected_depths = np.empty_like(alphas), np.empty_like(alphas)
-    tile_ends = np.empty(C * tiles_x * tiles_y, np.int64)
+    tile_ends = np.empty(len(lists.tile_starts) - 1, np.int64)
     composite(
-        records, pairs, tile_starts, backgrounds, tiles_x, tiles_y, tile_ends, out_colors, alphas, depths,
-        expected_depths,
+        lists.records, lists.pairs, lists.tile_starts, backgrounds, lists.tiles_x, lists.tiles_y, tile_ends,
+        out_colors, alphas, depths, expected_depths,
     )  # fmt: skip
     return SplatViews(
         out_colors, alphas, depths, expected_depths, means, quats, scales, viewmats, Ks, backgrounds,
-        records, camera_depths, tile_starts, tile_ends, pairs, slots, slot_starts,
+        lists.records, lists.camera_depths, lists.tile_starts, tile_ends, lists.pairs, lists.slots, lists.slot_starts,
     )  # fmt: skip
 
 

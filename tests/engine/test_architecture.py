@@ -20,7 +20,7 @@ ALLOWED = {  # part of the engine: the parts it may import, beside itself and EV
     "image": (),
     "fields": (),
     "render": ("fields", "surface.mesh"),
-    "surface": ("fields",),
+    "surface": ("fields", "render"),
     "texture": ("fields", "render", "surface"),
     "export": ("fields", "render", "surface", "texture"),
     "nets": ("device",),
