@@ -8,6 +8,7 @@
     |   |-- OptionError            BAD_OPTION       an option out of its range
     |   `-- ProtocolError          BAD_MESSAGE      a line on the wire that is no message, or of another version
     |-- WeightsError               BAD_WEIGHTS      weights missing or not the ones expected
+    |-- SurfaceError               BAD_SURFACE      a mesh cannot be made into what was asked for
     |-- EmptyFieldError            EMPTY_RESULT     a generator or file made nothing that has a surface
     |-- OutputError                CANNOT_WRITE     no permission, disk full, file exists
     |-- MissingPackageError        MISSING_PACKAGE  an optional package is needed for what was asked
@@ -59,6 +60,10 @@ class ProtocolError(InputError):
 
 class WeightsError(GaussmithError):
     code = "BAD_WEIGHTS"
+
+
+class SurfaceError(GaussmithError):
+    code = "BAD_SURFACE"
 
 
 class EmptyFieldError(GaussmithError):

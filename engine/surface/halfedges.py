@@ -27,14 +27,21 @@ def grouped_edges(faces: Array) -> tuple[Array, Array]:
     return order, np.append(firsts, len(order))
 
 
-def mates(faces: Array) -> Array:
-    """The half-edge beside each, [3 F] int64; -1 at edges with one face, -2 at edges with more than two."""
+def mates(faces: Array, oriented: bool = False) -> Array:
+    """The half-edge beside each, [3 F] int64; -1 at edges with one face, -2 at edges with more than two.
+
+    With `oriented` also -2 where an edge's two faces run along it in the same direction.
+    """
     order, starts = grouped_edges(faces)
     counts = np.diff(starts)
     mate = np.full(len(order), -1, np.int64)
     firsts = starts[:-1][counts == 2]
     mate[order[firsts]], mate[order[firsts + 1]] = order[firsts + 1], order[firsts]
     mate[order[np.repeat(counts > 2, counts)]] = -2
+    if oriented:
+        one, other = order[firsts], order[firsts + 1]
+        same = faces.ravel()[one] == faces.ravel()[other]
+        mate[one[same]] = mate[other[same]] = -2
     return mate
 
 
