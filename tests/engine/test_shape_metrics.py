@@ -12,6 +12,7 @@ import trimesh
 from plyfile import PlyData, PlyElement
 
 from engine.surface.mesh import Mesh
+from engine.texture.project import directions
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 metrics = importlib.import_module("shape_metrics")
@@ -165,6 +166,14 @@ def test_pictures_hold_all_of_the_object():
         assert (picture < 1).any()
         assert (picture[[0, -1]] == 1).all()
         assert (picture[:, [0, -1]] == 1).all()
+
+
+def test_no_picture_is_taken_from_where_our_textures_are_painted():
+    truth = truth_of(sphere(0.5, 1))
+    eyes = truth.cameras.centers()
+    eyes /= np.linalg.norm(eyes, axis=1, keepdims=True)
+    closest = np.degrees(np.arccos((eyes @ directions(metrics.VIEWS).T).max()))
+    assert closest > 5
 
 
 def test_sets_are_read_as_the_index_lists_them(tmp_path):
