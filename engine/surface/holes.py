@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix, csc_matrix, diags
 from scipy.sparse.linalg import splu
 
 from engine.jit import kernel
-from engine.surface.halfedges import edge_keys, mates
+from engine.surface.halfedges import mates
 from engine.surface.mesh import Mesh
 
 Array = np.ndarray
@@ -22,6 +22,9 @@ LARGEST_LOOP = 128
 
 LONG_EDGE = 1.5
 """Edges within a patch longer than this many average edges of its border are halved."""
+
+SMALL = 5
+"""Holes with at most so many edges are closed without vertices of their own."""
 
 RUNS_ON = 0.5
 """The surface runs on into a patch when the cosine between their mean normals is at least this."""
@@ -65,28 +68,50 @@ def find_holes(mesh: Mesh) -> list[Hole]:
     return holes
 
 
-def close_hole(mesh: Mesh, hole: Hole, edges: Array | None = None) -> Patch | None:
-    """A patch for `hole`, None where its border is that of one face. `edges` are the sorted keys of the mesh."""
-    loop, count = hole.loop, len(hole.loop)
+class Surroundings:
+    """A mesh with the faces around each of its vertices."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        corners = mesh.faces.ravel()
+        self._order = np.argsort(corners, kind="stable") // 3
+        self._starts = np.append(0, np.cumsum(np.bincount(corners, minlength=len(mesh.vertices))))
+
+    def faces_around(self, vertices: Array) -> Array:
+        """The faces [F, 3] with at least one of `vertices` as a corner."""
+        found = [self._order[self._starts[vertex] : self._starts[vertex + 1]] for vertex in vertices]
+        return self.mesh.faces[np.unique(np.concatenate(found))]
+
+    def joined(self, loop: Array) -> Array:
+        """Which vertices of `loop` share an edge, [L, L] bool."""
+        faces = self.faces_around(loop)
+        place = {int(vertex): i for i, vertex in enumerate(loop)}
+        local = np.array([[place.get(vertex, -1) for vertex in face] for face in faces.tolist()])
+        result = np.zeros((len(loop),) * 2, bool)
+        for one, other in ((0, 1), (1, 2), (2, 0)):
+            both = local[(local[:, one] >= 0) & (local[:, other] >= 0)]
+            result[both[:, one], both[:, other]] = result[both[:, other], both[:, one]] = True
+        return result
+
+
+def close_hole(around: Surroundings, hole: Hole) -> Patch | None:
+    """A patch for `hole` of a mesh, None where its border is that of one face."""
+    mesh, loop, count = around.mesh, hole.loop, len(hole.loop)
     places = mesh.vertices[loop].astype(np.float64)
-    edges = np.unique(edge_keys(mesh.faces)) if edges is None else edges
     if count == 3:
         if len(set((hole.side // 3).tolist())) == 1:
             return None
         return _patch(places, np.array([[0, 1, 2]]), loop, len(mesh.vertices))
-    size = int(mesh.faces.max(initial=0)) + 1
-    low = np.minimum(loop[:, None], loop[None]).astype(np.int64)
-    high = np.maximum(loop[:, None], loop[None]).astype(np.int64)
-    joined = np.isin(low * size + high, edges)  # chords that are edges already would have three faces
+    joined = around.joined(loop)  # chords that are edges already would have three faces
     faces = _triangulated(places, joined)
     if faces is None:  # a fan around the middle needs no chord
-        around = np.arange(count)
-        faces = np.stack([around, np.roll(around, -1), np.full(count, count)], 1)
+        turn = np.arange(count)
+        faces = np.stack([turn, np.roll(turn, -1), np.full(count, count)], 1)
         places = np.concatenate([places, places.mean(0, keepdims=True)])
     beside = _normal(mesh.vertices[mesh.faces[np.unique(hole.side // 3)]])
-    if _normal(places[faces]) @ beside > RUNS_ON:
+    if count > SMALL and _normal(places[faces]) @ beside > RUNS_ON:
         places, faces = _refined(places, _flipped(places, faces, joined), joined)
-        places = _faired(mesh, hole, places, faces)
+        places = _faired(around, loop, places, faces)
     return _patch(places, faces, loop, len(mesh.vertices))
 
 
@@ -231,20 +256,21 @@ def _flipped(places: Array, faces: Array, joined: Array) -> Array:
     return faces
 
 
-def _faired(mesh: Mesh, hole: Hole, places: Array, faces: Array) -> Array:
+def _faired(around: Surroundings, loop: Array, places: Array, faces: Array) -> Array:
     """The patch's own vertices moved to where they bend least, L^2 x = 0, going on as the faces around the hole do.
 
     L is the Laplacian of Pinkall and Polthier 1993: half the sum of the cotangents opposite each edge.
     """
-    border, count = len(hole.loop), len(places)
+    border, count = len(loop), len(places)
     if count == border:
         return places
-    beside = mesh.faces[np.isin(mesh.faces, hole.loop).any(1)]
-    around = np.setdiff1d(beside, hole.loop)
-    numbers = np.zeros(len(mesh.vertices), np.int64)
-    numbers[hole.loop], numbers[around] = np.arange(border), count + np.arange(len(around))
-    held = np.concatenate([places, mesh.vertices[around]])
-    every = np.concatenate([faces, numbers[beside]])
+    beside = around.faces_around(loop)
+    numbers = {int(vertex): i for i, vertex in enumerate(loop)}
+    outer = [vertex for vertex in np.unique(beside).tolist() if vertex not in numbers]
+    numbers.update({vertex: count + i for i, vertex in enumerate(outer)})
+    ring = np.array([[numbers[vertex] for vertex in face] for face in beside.tolist()])
+    held = np.concatenate([places, around.mesh.vertices[outer]])
+    every = np.concatenate([faces, ring])
     rows, columns, weights = [], [], []
     mass = np.zeros(len(held))
     for k in range(3):

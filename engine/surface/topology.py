@@ -12,7 +12,7 @@ from engine.errors import SurfaceError
 from engine.jit import kernel
 from engine.surface.cleanup import is_watertight, parts, select_faces, weld
 from engine.surface.halfedges import edge_keys, grouped_edges, is_manifold, mates
-from engine.surface.holes import Hole, Patch, close_hole, find_holes
+from engine.surface.holes import Hole, Patch, Surroundings, close_hole, find_holes
 from engine.surface.mesh import Mesh, validate_mesh
 from engine.surface.repair import separate_sheets
 from engine.surface.slivers import is_flat, without_slivers
@@ -236,12 +236,12 @@ def _closed(mesh: Mesh, notes: list[str]) -> Mesh:
     holes = find_holes(mesh)
     piece_of_vertex = parts(mesh)
     areas = np.bincount(piece_of_vertex[mesh.faces[:, 0]], _face_areas(mesh), piece_of_vertex.max() + 1)
-    edges = np.unique(edge_keys(mesh.faces))
+    around = Surroundings(mesh)
     patches: list[tuple[int, Patch]] = []
     sheets: dict[int, list[Hole]] = {}
     for hole in holes:
         piece = int(piece_of_vertex[hole.loop[0]])
-        patch = close_hole(mesh, hole, edges)
+        patch = close_hole(around, hole)
         if patch is None or patch.area > LARGEST_HOLE * areas[piece]:
             sheets.setdefault(piece, []).append(hole)
         else:
