@@ -26,6 +26,7 @@ ENGINE_MODULES = (
     "trimesh",
     "PIL",
     "plyfile",
+    "zstandard",
     "tqdm",
 )
 """What the engine imports, beside the standard library; the packages are pinned in pyproject.toml."""

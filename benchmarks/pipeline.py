@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.fields.ply import write_splats
+from engine.fields.splats import write_splats
 from engine.pipeline import splats_to_mesh
 
 ROOT = Path(__file__).resolve().parents[1]

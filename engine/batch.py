@@ -25,7 +25,7 @@ class Kind:
 
 
 PICTURES = Kind("pictures", SUFFIXES)
-SPLATS = Kind("splat files", frozenset({".ply"}))
+SPLATS = Kind("splat files", frozenset({".ply", ".splat", ".ksplat", ".spz", ".sog"}))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ REQUIRED = {
     "trimesh": "trimesh",
     "pillow": "PIL",
     "plyfile": "plyfile",
+    "zstandard": "zstandard",
     "tqdm": "tqdm",
 }
 """Packages every mesh needs: name of the distribution, name of the module."""

@@ -15,7 +15,7 @@ from typing import Any
 from engine import __version__
 from engine.export.glb import write_glb
 from engine.fields.gaussians import Gaussians
-from engine.fields.ply import read_splats, write_splats
+from engine.fields.splats import read_splats, write_splats
 from engine.generators.base import Generator, Report, silent
 from engine.image.load import load_picture
 from engine.image.matte import matte

@@ -10,7 +10,7 @@ from PIL import Image
 from engine.errors import InputError
 from engine.fields.cameras import Cameras, orbit
 from engine.fields.gaussians import Gaussians
-from engine.fields.ply import read_splats
+from engine.fields.splats import SUFFIXES, read_splats
 from engine.paths import written_whole
 from engine.render.mesh_cpu import Light, render_mesh
 from engine.render.splat_cpu import render
@@ -84,11 +84,11 @@ def around(views: int, size: int) -> Cameras:
 
 
 def load_asset(asset: Asset) -> Mesh | Gaussians:
-    """The mesh or Gaussians given, or those in a file: splats from PLY, meshes from GLB, OBJ, PLY and the like."""
+    """The mesh or Gaussians given, or those in a file: splats of any format, meshes from GLB, OBJ, PLY and the like."""
     if isinstance(asset, Mesh | Gaussians):
         return asset
     path = Path(asset)
-    if path.suffix.lower() == ".ply" and _holds_splats(path):
+    if path.suffix.lower() in SUFFIXES and (path.suffix.lower() != ".ply" or _holds_splats(path)):
         return read_splats(path)
     return read_mesh(path)
 
@@ -133,7 +133,7 @@ def _holds_splats(path: Path) -> bool:
             header = file.read(1 << 14).split(b"end_header")[0]
     except OSError as error:
         raise InputError(f"{path} could not be read: {error.strerror}.", "Check the path.") from error
-    return b"scale_0" in header and b"rot_0" in header
+    return b"packed_rotation" in header or (b"scale_0" in header and b"rot_0" in header)
 
 
 def _framed(gaussians: Gaussians) -> tuple[Array, Array]:

@@ -170,7 +170,7 @@ def statue(tmp_path):
     import numpy as np
 
     from engine.fields.gaussians import Gaussians
-    from engine.fields.ply import write_splats
+    from engine.fields.splats import write_splats
 
     rng = np.random.default_rng(0)
     directions = rng.normal(0, 1, (30_000, 3))

@@ -8,7 +8,8 @@ from plyfile import PlyData, PlyElement
 from engine.conventions import SH_C0
 from engine.errors import OutputError, SplatFileError
 from engine.fields.gaussians import Gaussians
-from engine.fields.ply import NEEDED, read_splats, write_splats
+from engine.fields.ply import NEEDED
+from engine.fields.splats import read_splats, write_splats
 
 NORMALS = ("nx", "ny", "nz")
 RESTS = tuple(f"f_rest_{i}" for i in range(45))
@@ -89,19 +90,109 @@ def test_unwritable_place(tmp_path):
         write_splats(tmp_path / "file" / "a.ply", read_splats(save(tmp_path / "b.ply", table())))
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"x": [0, np.nan, 0]}, "NaN or infinity in x of 1 of 3"),
-        ({"opacity": np.inf}, "NaN or infinity in opacity of 3 of 3"),
-        ({"scale_1": 200}, r"scale of exp\(200\)"),
-        ({"y": [0, 0, -1e12]}, r"coordinate 1e\+12"),
-        ({"rot_0": 0, "rot_1": 0, "rot_2": 0, "rot_3": 0}, "3 rotations that are quaternions of length 0"),
-    ],
-)
-def test_values_out_of_range(tmp_path, changes, message):
-    with pytest.raises(SplatFileError, match=message):
-        read_splats(save(tmp_path / "a.ply", table(3, **changes)))
+BROKEN = [
+    ({"x": np.nan}, "NaN or infinity in the position"),
+    ({"y": -1e12}, "a position beyond 1e6"),
+    ({"opacity": np.nan}, "NaN in the opacity"),
+    ({"f_dc_1": np.nan}, "NaN in the colour"),
+    ({"scale_1": np.nan}, "NaN in the size"),
+    ({"scale_1": 200}, "a size beyond 1e6"),
+    ({"rot_3": np.inf}, "NaN or infinity in the rotation"),
+    ({"rot_0": 0, "rot_1": 0, "rot_2": 0, "rot_3": 0}, "a rotation that is a quaternion of length 0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "reason"), BROKEN)
+def test_broken_gaussians_are_left_out_with_a_note(tmp_path, changes, reason):
+    values = table(20)
+    for name, value in changes.items():
+        values[name][3] = value
+    notes = []
+    found = read_splats(save(tmp_path / "a.ply", values), notes.append)
+    expected = read_splats(save(tmp_path / "b.ply", np.delete(values, 3)))
+    np.testing.assert_array_equal(found.means, expected.means)
+    np.testing.assert_array_equal(found.quats, expected.quats)
+    assert notes == [f"1 of 20 Gaussians in the file are broken and were left out: {reason} (1)."]
+
+
+@pytest.mark.parametrize(("changes", "reason"), BROKEN)
+def test_files_of_mostly_broken_gaussians_are_refused(tmp_path, changes, reason):
+    values = table(20)
+    for name, value in changes.items():
+        values[name][:11] = value
+    with pytest.raises(SplatFileError, match=f"damaged: 11 of 20 Gaussians have {reason}"):
+        read_splats(save(tmp_path / "a.ply", values))
+
+
+def test_infinite_logits_are_opacities_of_0_and_1(tmp_path):
+    gaussians = read_splats(save(tmp_path / "a.ply", table(2, opacity=[-np.inf, np.inf])))
+    np.testing.assert_allclose(gaussians.opacities, [0, 1], atol=1e-30)
+
+
+@pytest.mark.parametrize(("rests", "bands"), [(9, 3), (24, 8), (45, 15), (72, 15), (6, 0)])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_harmonics_stand_channel_by_channel(tmp_path, rests, bands, order):
+    names = (*NEEDED[:6], *(f"f_rest_{i}" for i in range(rests)), *NEEDED[6:])
+    values = table(5, names, **{f"f_rest_{i}": i / 64 for i in range(rests)})
+    sh = read_splats(save(tmp_path / "a.ply", values, order=order)).sh
+    if not bands:
+        assert sh is None
+        return
+    assert sh.shape == (5, bands, 3)
+    per_channel = rests // 3
+    for channel in range(3):
+        np.testing.assert_array_equal(sh[2, :, channel], (np.arange(bands) + per_channel * channel) / 64)
+
+
+def test_harmonics_are_written_as_they_were_read(tmp_path):
+    random = np.random.default_rng(3)
+    names = (*NEEDED[:6], *RESTS, *NEEDED[6:])
+    values = table(5, names, **{name: random.normal(size=5).astype(np.float16) for name in RESTS})
+    first = read_splats(save(tmp_path / "a.ply", values))
+    write_splats(tmp_path / "b.ply", first)
+    np.testing.assert_array_equal(read_splats(tmp_path / "b.ply").sh, first.sh)
+    vertex = PlyData.read(str(tmp_path / "b.ply"))["vertex"]
+    for name in RESTS:
+        np.testing.assert_array_equal(vertex[name], values[name])
+
+
+def test_lgm_files_after_and_before_activation_are_the_same(tmp_path):
+    plain = table(50, scale_0=-4, scale_1=-5, scale_2=-6)
+    plain["f_dc_0"] = plain["f_dc_1"] = plain["f_dc_2"] = np.linspace(-1.5, 1.5, 50)
+    expected = read_splats(save(tmp_path / "a.ply", plain))
+    activated = plain.copy()
+    for i in range(3):
+        activated[f"scale_{i}"] = expected.scales[:, i]
+        activated[f"f_dc_{i}"] = expected.colors[:, i]
+    for i in range(4):
+        activated[f"rot_{i}"] = expected.quats[:, i]
+    activated["opacity"] = expected.opacities
+    found = read_splats(save(tmp_path / "b.ply", activated))
+    for name in ("means", "quats", "scales", "opacities", "colors"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-6)
+
+
+def test_flat_gaussians_get_a_thickness(tmp_path):
+    names = tuple(name for name in NEEDED if name != "scale_2")
+    scales = read_splats(save(tmp_path / "a.ply", table(20, names))).scales
+    np.testing.assert_allclose(scales[:, 2], 0.01 * scales[:, :2].min(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_other_elements_may_come_before(tmp_path, text):
+    values = table(5)
+    camera = np.array([(1.0, 2.0)], [("fx", "f4"), ("fy", "f4")])
+    elements = [PlyElement.describe(camera, "camera"), PlyElement.describe(values, "vertex")]
+    PlyData(elements, text=text).write(str(tmp_path / "a.ply"))
+    np.testing.assert_allclose(read_splats(tmp_path / "a.ply").means[:, 0], values["x"], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", [False, True])
+def test_files_longer_than_a_chunk_are_read_whole(tmp_path, text):
+    values = table(70_000)
+    found = read_splats(save(tmp_path / "a.ply", values, text))
+    np.testing.assert_allclose(found.means, np.stack([values[axis] for axis in "xyz"], 1), rtol=1e-5)
 
 
 @pytest.mark.parametrize("text", [False, True])

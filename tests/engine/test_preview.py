@@ -9,7 +9,7 @@ from engine.errors import InputError, OutputError
 from engine.export.glb import write_glb
 from engine.export.preview import BACKGROUND, MARGIN, around, comparison_sheet, contact_sheet, load_asset, view_pictures
 from engine.fields.gaussians import Gaussians
-from engine.fields.ply import write_splats
+from engine.fields.splats import write_splats
 from engine.surface.mesh import Mesh
 from engine.texture.bake import bake
 from engine.texture.unwrap import unwrap
