@@ -9,7 +9,7 @@ from scipy.spatial import KDTree
 
 from engine.errors import OptionError
 from engine.fields.cameras import Photograph
-from engine.fields.gaussians import Gaussians
+from engine.fields.gaussians import Gaussians, averaged_colors
 from engine.surface.mesh import Mesh
 from engine.texture.field_colors import colors_at
 from engine.texture.fill import fill
@@ -54,7 +54,7 @@ def bake(
     if not SMALLEST <= size <= LARGEST:
         raise OptionError(f"Found a texture size of {size}, expected {SMALLEST} to {LARGEST} pixels.", "Try 1024.")
     texels = texels_of(mesh, size)
-    colors, support = colors_at(texels.points, gaussians)
+    colors, support = colors_at(texels.points, _from_outside(gaussians, texels))
     seen = np.minimum(support / max(SUPPORT * float(np.median(support)), 1e-30), 1)
     if views:
         sums = np.zeros((len(texels), 4), np.float32)
@@ -75,6 +75,15 @@ def bake(
     texture = np.zeros((size * size, 3), np.uint8)
     texture[texels.index] = np.rint(255 * colors.clip(0, 1)).astype(np.uint8)
     return replace(mesh, texture=pad(texture.reshape(size, size, 3), texels.covered()))
+
+
+def _from_outside(gaussians: Gaussians, texels: Texels) -> Gaussians:
+    """The Gaussians with the mean of the colours they show to cameras before the surface, where these differ."""
+    if gaussians.sh is None or not len(texels):
+        return gaussians
+    few = slice(None, None, max(1, len(texels) // 50_000))
+    nearest = np.asarray(KDTree(texels.points[few]).query(gaussians.means, workers=-1)[1])
+    return replace(gaussians, colors=averaged_colors(gaussians, texels.normals[few][nearest]), sh=None)
 
 
 def _mirrored(mesh: Mesh, texels: Texels, colors: Array, seen: Array, mirror: Mirror) -> tuple[Array, Array]:

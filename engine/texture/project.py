@@ -8,12 +8,12 @@ within `FEATHER` of the depth buffer's pixels from a silhouette, from an edge be
 where the picture itself ends.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from engine.fields.cameras import look_at
-from engine.fields.gaussians import Gaussians
+from engine.fields.gaussians import Gaussians, view_colors
 from engine.jit import kernel, parallel_kernel, prange
 from engine.render.mesh_cpu import NEAR, rasterize
 from engine.render.splat_cpu import render
@@ -64,9 +64,11 @@ def splat_views(mesh: Mesh, gaussians: Gaussians, count: int, size: int) -> list
     center, diagonal = (low + high) / 2, float(np.linalg.norm(high - low))
     views = []
     for direction in directions(count):
-        viewmat = look_at(center + DISTANCE * diagonal * direction, center)
+        eye = (center + DISTANCE * diagonal * direction).astype(np.float32)
+        viewmat = look_at(eye, center)
         K, width, height = window_of(mesh, viewmat, size)
-        seen = render(gaussians, viewmat, K, width, height)
+        shown = replace(gaussians, colors=view_colors(gaussians, gaussians.means - eye), sh=None)
+        seen = render(shown, viewmat, K, width, height)
         solid = seen.alphas[..., None]
         views.append(make_view(mesh, seen.colors / np.maximum(solid, 1e-3), seen.alphas, viewmat, K, 1.0, (0.0, 0.0)))
     return views
