@@ -19,6 +19,8 @@ _DTYPES = {5121: "<u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 _JSON, _BINARY = 0x4E4F534A, 0x004E4942
+_MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
+"""Odd numbers without a pattern."""
 NGON_ENCODING = "FB_ngon_encoding"
 WEBP = "EXT_texture_webp"
 
@@ -47,6 +49,15 @@ class TexturedMesh:
     normal: ImageFile | None = None  # in tangent space, green up as in Blender
     occlusion: ImageFile | None = None  # in its red channel
     extras: dict[str, Any] = field(default_factory=dict)  # what the engine says about the mesh
+
+    def has_degenerate_faces(self) -> bool:
+        """Whether some face has a vertex twice, which Blender must not be given."""
+        sizes = np.diff(self.starts, append=len(self.corners))
+        for size in np.unique(sizes):
+            rows = self.corners[self.starts[sizes == size, None] + np.arange(size)]
+            if any((rows[:, i] == rows[:, j]).any() for i in range(size) for j in range(i)):
+                return True
+        return False
 
 
 def read_glb(path: str | Path) -> TexturedMesh:
@@ -99,31 +110,37 @@ def polygons(triangles: Array) -> tuple[Array, Array]:
 
 
 def _joined(positions: Array) -> tuple[Array, Array]:
-    """Places [W, 3] float64 that differ, and which of them each of `positions` [V, 3] float32 is, [V]."""
+    """Places [W, 3] float64 that differ, and which of them each of `positions` [V, 3] float32 is, [V].
+
+    Sorts one mixed number per position, four times as fast as sorting positions, and looks afterwards whether any two
+    places were mixed to the same number.
+    """
     positions = positions + np.float32(0)  # -0.0 becomes 0.0
-    order = np.lexsort(positions.T)
-    differs = np.ones(len(order), bool)
-    differs[1:] = (positions[order[1:]] != positions[order[:-1]]).any(1)
-    joined = np.empty(len(order), np.int64)
-    joined[order] = np.cumsum(differs) - 1
-    return positions[order[differs]].astype(np.float64), joined
+    bits = positions.view(np.uint32).astype(np.uint64)
+    _, first, joined = np.unique(bits @ _MIX, return_index=True, return_inverse=True)
+    joined = joined.reshape(-1)
+    if not np.array_equal(positions[first[joined]], positions):
+        _, first, joined = np.unique(positions, axis=0, return_index=True, return_inverse=True)
+        joined = joined.reshape(-1)
+    return positions[first].astype(np.float64), joined
 
 
-def _chunks(path: Path) -> tuple[dict, bytes]:
-    content = path.read_bytes()
+def _chunks(path: Path) -> tuple[dict, memoryview]:
+    """The description and the data of the file."""
+    content = memoryview(path.read_bytes())
     if len(content) < 20 or content[:4] != b"glTF":
         raise GlbError(f"{path} is not a GLB file.")
     _, version, length = struct.unpack_from("<III", content)
     if version != 2 or length != len(content):
         raise GlbError(f"{path} is truncated or not glTF 2 (version {version}, {len(content)} of {length} bytes).")
-    found: dict[int, bytes] = {}
+    found: dict[int, memoryview] = {}
     offset = 12
     while offset + 8 <= len(content):
         size, kind = struct.unpack_from("<II", content, offset)
         found.setdefault(kind, content[offset + 8 : offset + 8 + size])
         offset += 8 + size
     try:
-        return json.loads(found[_JSON]), found[_BINARY]
+        return json.loads(bytes(found[_JSON])), found[_BINARY]
     except (KeyError, ValueError) as error:
         raise GlbError(f"{path} lacks its description or its data.") from error
 
@@ -155,7 +172,7 @@ def _matrix(node: dict) -> Array:
     return matrix
 
 
-def _image(document: dict, binary: bytes, info: dict | None) -> ImageFile | None:
+def _image(document: dict, binary: memoryview, info: dict | None) -> ImageFile | None:
     """The image that a place for a texture in a material leads to."""
     if info is None:
         return None
@@ -165,7 +182,7 @@ def _image(document: dict, binary: bytes, info: dict | None) -> ImageFile | None
     return ImageFile(_view(document, binary, image["bufferView"]).tobytes(), _SUFFIXES[image["mimeType"]])
 
 
-def _view(document: dict, binary: bytes, index: int) -> Array:
+def _view(document: dict, binary: memoryview, index: int) -> Array:
     view = document["bufferViews"][index]
     start = view.get("byteOffset", 0)
     data = np.frombuffer(binary, np.uint8, view["byteLength"], start)
@@ -174,9 +191,9 @@ def _view(document: dict, binary: bytes, index: int) -> Array:
     return data
 
 
-def _accessor(document: dict, binary: bytes, index: int) -> Array:
+def _accessor(document: dict, binary: memoryview, index: int) -> Array:
     accessor = document["accessors"][index]
     data = _view(document, binary, accessor["bufferView"])[accessor.get("byteOffset", 0) :]
     dtype, width = np.dtype(_DTYPES[accessor["componentType"]]), _WIDTHS[accessor["type"]]
-    values = np.frombuffer(data.tobytes(), dtype, accessor["count"] * width)
+    values = np.frombuffer(data, dtype, accessor["count"] * width)
     return values.reshape(-1, width) if width > 1 else values

@@ -66,7 +66,7 @@ class MeshOptions:
     smoothing: IntProperty(
         name="Smoothing",
         description="Steps of smoothing that keeps the volume",
-        default=10,
+        default=5,
         min=0,
         max=100,
     )

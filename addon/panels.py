@@ -34,6 +34,7 @@ class GAUSSMITH_PT_main(bpy.types.Panel):
         column = layout.column()
         column.scale_y = 1.6
         column.operator("gaussmith.generate", icon="MESH_MONKEY", text=_generate_text())
+        layout.operator("gaussmith.import_splats", icon="OUTLINER_OB_POINTCLOUD", text="Import Splats as Mesh")
         _draw_jobs(layout, context, width)
 
 
@@ -74,7 +75,7 @@ class GAUSSMITH_PT_object(bpy.types.Panel):
     """What is known of the active object, where we made it."""
 
     bl_idname = "GAUSSMITH_PT_object"
-    bl_label = "Active Object"
+    bl_label = "Mesh Report"
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = session.TAB
@@ -129,7 +130,9 @@ def _draw_picture(layout: bpy.types.UILayout, settings) -> None:
         hint.label(text="", icon="BLANK1")
         row = hint.row()
         row.alignment = "CENTER"
-        row.label(text="No preview" if settings.picture else "Drop a picture on the viewport", icon="IMAGE_DATA")
+        row.label(
+            text="No preview" if settings.picture else "Drop a picture or splats on the viewport", icon="IMAGE_DATA"
+        )
         hint.label(text="", icon="BLANK1")
     row = column.row(align=True)
     row.prop(settings, "picture", text="")

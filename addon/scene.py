@@ -99,18 +99,18 @@ def _base(vertices: np.ndarray) -> np.ndarray:
 
 def _mesh(name: str, content: TexturedMesh, origin: np.ndarray) -> bpy.types.Mesh:
     # The engine sets the base on the floor; the origin is made exact, whatever was rounded on the way.
-    vertices = (content.vertices - origin).astype(np.float32)
     mesh = bpy.data.meshes.new(name)
-    mesh.vertices.add(len(vertices))
-    mesh.vertices.foreach_set("co", vertices.ravel())
+    mesh.vertices.add(len(content.vertices))
     mesh.loops.add(len(content.corners))
-    mesh.loops.foreach_set("vertex_index", content.corners)
     mesh.polygons.add(len(content.starts))
+    # Whole attributes are copied at once; the same through `vertices` and `loops` goes item by item.
+    mesh.attributes["position"].data.foreach_set("vector", (content.vertices - origin).astype(np.float32).ravel())
+    mesh.attributes[".corner_vert"].data.foreach_set("value", content.corners)
     mesh.polygons.foreach_set("loop_start", content.starts)
-    mesh.polygons.foreach_set("use_smooth", np.ones(len(content.starts), bool))
     mesh.update(calc_edges=True)
     mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", np.ascontiguousarray(content.corner_uvs).ravel())
-    mesh.validate()
+    if content.has_degenerate_faces():
+        mesh.validate()
     return mesh
 
 

@@ -18,6 +18,7 @@ FACTS = [
     if isinstance(node, ast.FunctionDef) and node.name.startswith("fact_")
 ]
 PICTURES = ("teapot slow", "slow", "cat", "dog", "fail")
+POINTS = b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n"
 MODULE = "bl_ext.user_default.gaussmith"
 
 
@@ -41,6 +42,8 @@ def windows(user, tmp_path_factory):
             folder = tmp_path_factory.mktemp(f"window {name}")
             for picture in PICTURES:
                 draw_picture(folder / f"{picture}.png")
+            (folder / "statue.spz").write_bytes(b"the fake engine looks at the name only")
+            (folder / "points.ply").write_bytes(POINTS)
             runs[name] = folder, run_in_window(name, INSIDE / "window_facts.py", folder, own), own
         return runs[name]
 
@@ -70,7 +73,7 @@ def test_nothing_is_written_to_stderr_by_our_code(name, windows):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-@pytest.mark.parametrize("shot", ["idle", "running", "done", "error", "ready", "no-engine"])
+@pytest.mark.parametrize("shot", ["idle", "running", "done", "error", "ready", "report", "no-engine"])
 def test_the_panel_can_be_seen(name, shot, windows):
     folder, _, _ = windows(name)
     picture = Image.open(folder / f"panel-{shot}.png").convert("RGB")

@@ -37,7 +37,7 @@ def main(seconds: float, script: str, arguments: list[str]) -> int:
         environ = {**os.environ, "DISPLAY": name, "LIBGL_ALWAYS_SOFTWARE": "1"}
         environ.pop("WAYLAND_DISPLAY", None)
         command = [bpy.app.binary_path, "--no-window-focus", "--window-geometry", "0", "0", str(WIDTH), str(HEIGHT)]
-        command += ["--python-exit-code", "3", "--python", script, "--", *arguments]
+        command += ["--enable-event-simulate", "--python-exit-code", "3", "--python", script, "--", *arguments]
         try:
             return subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, timeout=seconds).returncode
         except subprocess.TimeoutExpired:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+from mathutils import Vector
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
@@ -199,7 +200,7 @@ def fact_quads_are_four_sided_faces_with_uvs_on_a_closed_mesh():
         corners = np.array([mesh.vertices[v].co for v in polygon.vertices])
         expected = SIZE * np.array([(x, -z, y) for x, y, z in points])
         np.testing.assert_allclose(corners, expected, atol=1e-5)
-        assert polygon.normal.dot(polygon.center - mesh.vertices[0].co.lerp(mesh.vertices[-1].co, 0.5)) > 0
+        assert polygon.normal.dot(polygon.center - Vector((0, 0, SIZE / 2))) > 0
         uv = np.mean([mesh.uv_layers.active.data[corner].uv for corner in polygon.loop_indices], axis=0)
         column, row = (uv * image.size).astype(int)
         assert tuple(np.round(pixels[row, column, :3] * 255).astype(int)) == SIDES[side][0]

@@ -15,10 +15,12 @@ from tests.blender.inside.windowing import (
     MODULE,
     SIZE,
     call,
+    drop,
     ended,
     fresh,
     generate,
     jobs,
+    key,
     longest_pause,
     objects,
     part,
@@ -202,6 +204,71 @@ def fact_dropped_pictures_stand_side_by_side_and_open_the_tab():
     assert view().spaces.active.show_region_ui
     yield lambda: {"cat", "dog"} <= objects()
     assert bpy.data.objects["dog"].location.x - bpy.data.objects["cat"].location.x == 1.25
+
+
+def fact_dropped_splats_ask_for_options_and_stand_at_the_cursor():
+    before = objects()
+    window().scene.cursor.location = (0, 4, 0)
+    yield from key("ESC")  # the mouse is over the view
+    drop("statue.spz")
+    yield 0.5
+    assert not jobs().busy  # nothing begins before the options are confirmed
+    screenshot("splats-dropped")
+    yield from key("RET")
+    yield lambda: "statue" in objects()
+    assert objects() - before == {"statue"}
+    ob = bpy.data.objects["statue"]
+    assert tuple(ob.location) == (0, 4, 0)
+    record = json.loads(ob["gaussmith"])
+    assert record["splats"] == str(FOLDER / "statue.spz")
+    assert record["mesh"]["genus"] == 0
+    yield 0.5
+    screenshot("panel-report")
+
+
+def fact_a_dropped_ply_may_also_go_to_blenders_own_importer():
+    before = objects()
+    yield from key("ESC")
+    dropped = drop("points.ply")
+    yield 0.5
+    screenshot("ply-dropped")  # a menu of the two
+    assert dropped & {"INTERFACE", "RUNNING_MODAL"}, dropped
+    assert not jobs().busy
+    yield from key("ESC")
+    assert objects() == before
+
+
+def fact_a_mesh_taken_for_splats_is_told_in_the_panel():
+    import_splats("points.ply")
+    (job,) = (job for job in jobs().jobs if job.name == "points")
+    assert state(job) == "FAILED"
+    assert "points.ply holds 5 plain points" in job.error.message
+    assert "Stanford PLY" in job.error.hint
+    yield 0.1
+
+
+def import_splats(name: str, **options) -> None:
+    """What the file browser calls, opened from the File menu: no 3D view around it."""
+    area = next(area for area in window().screen.areas if area.type == "PROPERTIES")
+    with bpy.context.temp_override(window=window(), area=area, region=area.regions[-1]):
+        bpy.ops.gaussmith.import_splats("EXEC_DEFAULT", True, filepath=str(FOLDER / name), **options)
+
+
+def fact_an_import_from_the_menu_opens_the_tab_and_levels_of_detail_are_one_undo_step():
+    view().spaces.active.show_region_ui = False
+    yield 0.2
+    before = objects()
+    import_splats("statue.spz", lods=2)
+    region = next(region for region in view().regions if region.type == "UI")
+    yield lambda: view().spaces.active.show_region_ui and region.active_panel_category == "Gaussmith"
+    yield lambda: "statue" in objects()
+    assert objects() - before == {"statue", "statue_LOD1", "statue_LOD2"}
+    assert [ob.name for ob in window().view_layer.objects.selected] == ["statue"]
+    assert [ob.name for ob in window().view_layer.objects if ob.hide_get()] == ["statue_LOD1", "statue_LOD2"]
+    with bpy.context.temp_override(window=window()):
+        bpy.ops.ed.undo()
+    yield 0.2
+    assert objects() == before
 
 
 def fact_a_wrong_python_is_told_in_the_panel_and_the_button_is_off():

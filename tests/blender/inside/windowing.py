@@ -51,6 +51,21 @@ def call(operator, **properties):
         return operator("INVOKE_DEFAULT", True, **properties)
 
 
+def key(kind: str, x: int = 400, y: int = 500):
+    """A key pressed and released with the mouse at a place of the window; Blender reads it later."""
+    for word, value in (("MOUSEMOVE", "NOTHING"), (kind, "PRESS"), (kind, "RELEASE")):
+        window().event_simulate(type=word, value=value, x=x, y=y)
+        yield 0.2
+
+
+def drop(*names: str) -> set[str]:
+    """Files of FOLDER dropped on the 3D view: what Blender calls when the system tells it of a drop."""
+    region = next(region for region in view().regions if region.type == "WINDOW")
+    with bpy.context.temp_override(window=window(), area=view(), region=region):
+        files = [{"name": name} for name in names]
+        return bpy.ops.wm.drop_import_file("INVOKE_DEFAULT", directory=str(FOLDER), files=files)
+
+
 def generate(name: str, **settings):
     """Clicks Generate for a picture and returns its job."""
     chosen = window().scene.gaussmith
