@@ -94,7 +94,7 @@ def load_asset(asset: Asset) -> Mesh | Gaussians:
 
 
 def read_mesh(path: str | Path) -> Mesh:
-    """The triangles of a mesh file in one, with its texture where it has one. Raises `InputError`."""
+    """The triangles of a mesh file in one, with its texture or one of its vertices' colours. Raises `InputError`."""
     import trimesh
 
     path = Path(path)
@@ -107,22 +107,43 @@ def read_mesh(path: str | Path) -> Mesh:
         raise InputError(f"{path.name} could not be read as a mesh: {error}.", "Use a GLB, OBJ, PLY or STL.") from error
     if not len(body.faces):
         raise InputError(f"{path.name} holds no faces, expected a mesh.", "Use a GLB, OBJ, PLY or STL.")
-    uvs, texture = getattr(body.visual, "uv", None), None
+    vertices, faces = body.vertices.astype(np.float32), body.faces.astype(np.int32)
+    normals = body.vertex_normals.astype(np.float32)
     material = getattr(body.visual, "material", None)
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    uvs = getattr(body.visual, "uv", None)
     if uvs is not None and image is not None:
-        texture = np.asarray(image.convert("RGB"))
         uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1).astype(np.float32)
-    else:
-        uvs = None
-    return validate_mesh(
-        Mesh(
-            body.vertices.astype(np.float32),
-            body.faces.astype(np.int32),
-            body.vertex_normals.astype(np.float32),
-            uvs,
-            texture,
-        )
+        return validate_mesh(Mesh(vertices, faces, normals, uvs, np.asarray(image.convert("RGB"))))
+    if body.visual.kind == "vertex":
+        colors = np.asarray(body.visual.vertex_colors)[:, :3]
+        return validate_mesh(with_colors(Mesh(vertices, faces, normals), colors))
+    return validate_mesh(Mesh(vertices, faces, normals))
+
+
+def with_colors(mesh: Mesh, colors: Array) -> Mesh:
+    """`mesh` with the colours [V, 3] uint8 of its vertices as a texture; no two faces share vertices any more.
+
+    Each face has a block of 2 x 2 texels to itself, its corners in the centres of three; the fourth is what makes the
+    look-up between four texels linear in the face.
+    """
+    count = len(mesh.faces)
+    columns = max(1, int(np.ceil(np.sqrt(count))))
+    row, column = np.divmod(np.arange(count), columns)
+    size = 2 * columns
+    texture = np.zeros((size, size, 3), np.uint8)
+    a, b, c = (colors[mesh.faces[:, corner]].astype(np.int32) for corner in range(3))
+    for right, down, value in ((0, 0, a), (1, 0, b), (0, 1, c), (1, 1, (b + c - a).clip(0, 255))):
+        texture[2 * row + down, 2 * column + right] = value
+    corner = np.array([[0.5, 0.5], [1.5, 0.5], [0.5, 1.5]])
+    uvs = (np.stack([2 * column, 2 * row], 1)[:, None] + corner) / size
+    used = mesh.faces.ravel()
+    return Mesh(
+        mesh.vertices[used],
+        np.arange(3 * count, dtype=np.int32).reshape(-1, 3),
+        None if mesh.normals is None else mesh.normals[used],
+        uvs.reshape(-1, 2).astype(np.float32),
+        texture,
     )
 
 

@@ -6,11 +6,13 @@ import json
 import os
 import struct
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from engine.errors import InputError, OptionError, OutputError
 from engine.export.glb import write_glb
@@ -80,6 +82,121 @@ def test_normals_are_those_of_the_whole_surface(tmp_path):
     body = trimesh.load_scene(tmp_path / "ball.glb").to_mesh()
     outward = body.vertices - [0, 1, 0]
     assert (np.einsum("vi,vi->v", body.vertex_normals, outward) > 0.99).all()
+
+
+def stored_images(path) -> dict[str, tuple[str, np.ndarray]]:
+    """What each image of a GLB holds, by name: its MIME type and its pixels."""
+    data, tree = path.read_bytes(), document(path)
+    binary = data[20 + struct.unpack("<I", data[12:16])[0] + 8 :]
+    found = {}
+    for image in tree["images"]:
+        view = tree["bufferViews"][image["bufferView"]]
+        content = binary[view.get("byteOffset", 0) :][: view["byteLength"]]
+        found[image["name"]] = image["mimeType"], np.asarray(Image.open(io.BytesIO(content)))
+    return found
+
+
+def with_maps() -> Mesh:
+    """The card with a normal map and ambient light of its own pattern."""
+    steps = np.arange(64, dtype=np.uint8)
+    normals = np.full((64, 64, 3), [128, 128, 255], np.uint8)
+    normals[..., 0] += steps % 8
+    return replace(card(), normal_map=normals, occlusion=np.tile(4 * steps, (64, 1)))
+
+
+def test_maps_are_stored_without_loss_and_with_their_factors(tmp_path):
+    mesh = with_maps()
+    write_glb(tmp_path / "card.glb", mesh, "card")
+    tree, images = document(tmp_path / "card.glb"), stored_images(tmp_path / "card.glb")
+    (material,) = tree["materials"]
+
+    def image_of(texture: dict) -> np.ndarray:
+        return images[tree["images"][tree["textures"][texture["index"]]["source"]]["name"]][1]
+
+    assert np.array_equal(image_of(material["pbrMetallicRoughness"]["baseColorTexture"]), mesh.texture)
+    assert np.array_equal(image_of(material["normalTexture"]), mesh.normal_map)
+    assert material["normalTexture"].get("scale", 1) == 1
+    packed = image_of(material["occlusionTexture"])
+    assert np.array_equal(packed[..., 0], mesh.occlusion)
+    surface = material["pbrMetallicRoughness"]
+    assert surface["metallicRoughnessTexture"]["index"] == material["occlusionTexture"]["index"]
+    assert (packed[..., 1] * surface["roughnessFactor"] == 255).all()
+    assert (packed[..., 2] * surface["metallicFactor"] == 0).all()
+    (primitive,) = tree["meshes"][0]["primitives"]
+    tangents = tree["accessors"][primitive["attributes"]["TANGENT"]]
+    assert (tangents["type"], tangents["count"]) == ("VEC4", 4)
+    assert "extensionsRequired" not in tree
+
+
+def test_webp_is_declared_smaller_and_alike(tmp_path):
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=(256, 256, 1)), (2, 2, 0))
+    picture = np.clip(128 + 200 * noise * [1, 0.9, 0.8], 0, 255)
+    mesh = replace(with_maps(), texture=picture.astype(np.uint8))
+    for kind in ("png", "webp"):
+        write_glb(tmp_path / f"{kind}.glb", mesh, "card", image=kind)
+    tree, images = document(tmp_path / "webp.glb"), stored_images(tmp_path / "webp.glb")
+    assert tree["extensionsUsed"] == tree["extensionsRequired"] == ["EXT_texture_webp"]
+    texture = tree["textures"][tree["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"]["index"]]
+    assert texture == {"extensions": {"EXT_texture_webp": {"source": 0}}}
+    kind, pixels = images["card"]
+    assert kind == "image/webp"
+    assert np.sqrt(np.mean((pixels.astype(float) - mesh.texture) ** 2)) < 4
+    assert images["card normal"][0] == "image/png"
+    assert (tmp_path / "webp.glb").stat().st_size < 0.7 * (tmp_path / "png.glb").stat().st_size
+    assert trimesh.load_scene(tmp_path / "webp.glb").to_mesh().visual.material.baseColorTexture.size == (256, 256)
+
+
+def test_an_image_format_nobody_knows_is_refused(tmp_path):
+    with pytest.raises(OptionError, match="gif"):
+        write_glb(tmp_path / "card.glb", card(), "card", image="gif")
+
+
+def grid_of_quads(count: int) -> Mesh:
+    """Faces 2 k and 2 k + 1 are one quad; rows of quads begin with one vertex again and again."""
+    k = np.arange(count)
+    ring = np.stack([np.cos(k * 2 * np.pi / count), np.sin(k * 2 * np.pi / count), 0 * k], 1)
+    vertices = np.concatenate([[[0, 0, 0]], ring, 1.5 * ring]).astype(np.float32)
+    after = (k + 1) % count
+    # Fans around the hub: each quad is hub, ring, outer ring, next ring.
+    quads = np.stack([0 * k, 1 + k, 1 + count + k, 1 + after], 1)
+    faces = np.stack([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]], 1).reshape(-1, 3)
+    return Mesh(vertices, faces.astype(np.int32), quads=True)
+
+
+def test_quads_come_back_by_the_rule_of_the_extension(tmp_path):
+    mesh = grid_of_quads(7)
+    write_glb(tmp_path / "fan.glb", mesh, "fan")
+    tree = document(tmp_path / "fan.glb")
+    assert tree["extensionsUsed"] == ["FB_ngon_encoding"]
+    assert "extensionsRequired" not in tree
+    (primitive,) = tree["meshes"][0]["primitives"]
+    assert primitive["extensions"] == {"FB_ngon_encoding": {}}
+    polygons, last = [], None
+    for a, b, c in trimesh.load_scene(tmp_path / "fan.glb").to_mesh().faces.tolist():
+        if a == last:
+            polygons[-1].append(c)
+        else:
+            polygons.append([a, b, c])
+        last = a
+    assert len(polygons) == 7
+    for k, polygon in enumerate(polygons):
+        whole = [*mesh.faces[2 * k], mesh.faces[2 * k + 1, 2]]
+        turn = polygon.index(whole[0])
+        assert polygon[turn:] + polygon[:turn] == whole  # the same corners the same way round
+        assert turn in (0, 2)  # cut along the same diagonal
+
+
+def test_extras_stay_with_the_node(tmp_path):
+    facts = {"watertight": True, "faces": 2, "warnings": ["ü"], "stretch": 1.25}
+    write_glb(tmp_path / "card.glb", card(), "card", extras=facts)
+    assert document(tmp_path / "card.glb")["nodes"][0]["extras"] == facts
+
+
+def test_a_placement_puts_it_back_where_it_was(tmp_path):
+    mesh = card()
+    write_glb(tmp_path / "card.glb", mesh, "card", 7.0, placement=(2.5, np.array([10.0, -3.0, 0.5])))
+    body = trimesh.load_scene(tmp_path / "card.glb").to_mesh()
+    np.testing.assert_allclose(body.vertices, mesh.vertices * 2.5 + [10, -3, 0.5], atol=1e-5)
 
 
 def test_names_of_any_kind_survive(tmp_path):
@@ -154,3 +271,27 @@ def test_blender_shows_it_upright_facing_the_viewer_with_a_packed_texture(tmp_pa
     pixel = np.array(image.pixels[:]).reshape(64, 64, 4)[row, column]
     assert pixel[0] > 0.7
     assert pixel[2] < 0.1
+
+
+@pytest.mark.blender
+@pytest.mark.slow
+@pytest.mark.parametrize("image", ["png", "webp"])
+def test_blender_connects_the_maps_and_keeps_the_extras(tmp_path, image):
+    bpy = pytest.importorskip("bpy")
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    write_glb(tmp_path / "card.glb", with_maps(), "card", image=image, extras={"watertight": True, "genus": 3})
+    bpy.ops.import_scene.gltf(filepath=str(tmp_path / "card.glb"))
+    (body,) = bpy.data.objects
+    assert body["genus"] == 3
+    assert body["watertight"]
+    tree = bpy.data.materials["card"].node_tree
+    principled = tree.nodes["Principled BSDF"]
+    color = principled.inputs["Base Color"].links[0].from_node.image
+    assert tuple(color.size) == (64, 64)
+    assert abs(np.array(color.pixels[:]).reshape(64, 64, 4)[50, 10] - [200 / 255, 0, 0, 1]).max() < 0.1
+    normal = principled.inputs["Normal"].links[0].from_node
+    assert normal.bl_idname == "ShaderNodeNormalMap"
+    image_of_normals = normal.inputs["Color"].links[0].from_node.image
+    assert image_of_normals.colorspace_settings.name == "Non-Color"
+    packed = principled.inputs["Roughness"].links[0].from_node.inputs[0].links[0].from_node.image
+    assert packed.name == "card occlusion roughness metallic"

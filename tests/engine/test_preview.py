@@ -8,8 +8,10 @@ from PIL import Image
 from engine.errors import InputError, OutputError
 from engine.export.glb import write_glb
 from engine.export.preview import BACKGROUND, MARGIN, around, comparison_sheet, contact_sheet, load_asset, view_pictures
+from engine.fields.cameras import orbit
 from engine.fields.gaussians import Gaussians
 from engine.fields.splats import write_splats
+from engine.render.mesh_cpu import interpolate, rasterize, render_mesh
 from engine.surface.mesh import Mesh
 from engine.texture.bake import bake
 from engine.texture.unwrap import unwrap
@@ -85,6 +87,22 @@ def test_splat_files_are_told_from_meshes(tmp_path, ball):
     mesh = sphere_mesh(8)
     trimesh.Trimesh(mesh.vertices, mesh.faces).export(tmp_path / "mesh.ply")
     assert isinstance(load_asset(tmp_path / "mesh.ply"), Mesh)
+
+
+def test_colours_of_vertices_are_shown_where_a_file_has_no_texture(tmp_path):
+    import trimesh
+
+    mesh = sphere_mesh(24)
+    colors = np.rint(255 * (mesh.vertices * [0.5, 0.3, 0] + 0.5)).astype(np.uint8)
+    trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors).export(tmp_path / "ball.ply")
+    again = load_asset(tmp_path / "ball.ply")
+    assert isinstance(again, Mesh)
+    cameras = orbit([0.0], [0.0], 5.0, 30.0, 128, 128)
+    rgba, _ = render_mesh(again, cameras, supersample=1)
+    seen = rasterize(mesh.vertices, mesh.faces, cameras.viewmats[0], cameras.Ks[0], 128, 128)
+    expected = interpolate(seen, mesh.faces, colors / 255)
+    inside = seen.face_ids >= 0
+    np.testing.assert_allclose(rgba[0, inside, :3], expected[inside], atol=2 / 255)
 
 
 def test_comparison_puts_the_picture_first(tmp_path, ball, textured):
