@@ -47,6 +47,7 @@ class TexturedMesh:
     corner_uvs: Array  # [L, 2] float32, origin at the bottom left (Blender's)
     color: ImageFile
     normal: ImageFile | None = None  # in tangent space, green up as in Blender
+    normals: Array | None = None  # [V, 3] float32, those the normal map was baked for; None without a map
     occlusion: ImageFile | None = None  # in its red channel
     extras: dict[str, Any] = field(default_factory=dict)  # what the engine says about the mesh
 
@@ -74,6 +75,7 @@ def read_glb(path: str | Path) -> TexturedMesh:
         color = _image(document, binary, material["pbrMetallicRoughness"]["baseColorTexture"])
         normal = _image(document, binary, material.get("normalTexture"))
         occlusion = _image(document, binary, material.get("occlusionTexture"))
+        normals = None if normal is None else _accessor(document, binary, attributes["NORMAL"]).astype(np.float32)
         has_polygons = NGON_ENCODING in primitive.get("extensions", {})
         extras = dict(node.get("extras") or {})
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -83,15 +85,16 @@ def read_glb(path: str | Path) -> TexturedMesh:
     if not np.isfinite(positions).all():
         raise GlbError(f"{path} has vertices that are NaN or infinite.")
     points, starts = polygons(triangles) if has_polygons else (triangles.ravel(), np.arange(0, triangles.size, 3))
-    places, joined = _joined(positions)
-    placed = places @ to_world[:3, :3].T + to_world[:3, 3]
+    first, joined = _joined(positions)
+    placed = positions[first].astype(np.float64) @ to_world[:3, :3].T + to_world[:3, 3]
     return TexturedMesh(
-        vertices=placed[:, [0, 2, 1]] * np.array([1, -1, 1]),
+        vertices=_in_blenders_frame(placed),
         corners=joined[points].astype(np.int32),
         starts=starts.astype(np.int32),
         corner_uvs=uvs[points] * np.array([1, -1], np.float32) + np.array([0, 1], np.float32),
         color=color,
         normal=normal,
+        normals=None if normals is None else _in_blenders_frame(normals[first]),
         occlusion=occlusion,
         extras=extras,
     )
@@ -109,20 +112,23 @@ def polygons(triangles: Array) -> tuple[Array, Array]:
     return triangles[taken], starts[begins]
 
 
-def _joined(positions: Array) -> tuple[Array, Array]:
-    """Places [W, 3] float64 that differ, and which of them each of `positions` [V, 3] float32 is, [V].
+def _in_blenders_frame(points: Array) -> Array:
+    """Points or directions [V, 3] of glTF's frame, z up and the front towards -y."""
+    return points[:, [0, 2, 1]] * np.array([1, -1, 1], points.dtype)
 
-    Sorts one mixed number per position, four times as fast as sorting positions, and looks afterwards whether any two
+
+def _joined(positions: Array) -> tuple[Array, Array]:
+    """Of positions [V, 3] float32: one vertex at each place [W], and at which of these places each vertex is [V].
+
+    Sorts one mixed number per position, twice as fast as sorting positions, and looks afterwards whether any two
     places were mixed to the same number.
     """
     positions = positions + np.float32(0)  # -0.0 becomes 0.0
     bits = positions.view(np.uint32).astype(np.uint64)
     _, first, joined = np.unique(bits @ _MIX, return_index=True, return_inverse=True)
-    joined = joined.reshape(-1)
-    if not np.array_equal(positions[first[joined]], positions):
+    if not np.array_equal(positions[first[joined.reshape(-1)]], positions):
         _, first, joined = np.unique(positions, axis=0, return_index=True, return_inverse=True)
-        joined = joined.reshape(-1)
-    return positions[first].astype(np.float64), joined
+    return first, joined.reshape(-1)
 
 
 def _chunks(path: Path) -> tuple[dict, memoryview]:

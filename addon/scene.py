@@ -109,9 +109,19 @@ def _mesh(name: str, content: TexturedMesh, origin: np.ndarray) -> bpy.types.Mes
     mesh.polygons.foreach_set("loop_start", content.starts)
     mesh.update(calc_edges=True)
     mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", np.ascontiguousarray(content.corner_uvs).ravel())
+    if content.normals is not None:
+        _set_normals(mesh, content.normals)
     if content.has_degenerate_faces():
         mesh.validate()
     return mesh
+
+
+def _set_normals(mesh: bpy.types.Mesh, normals: np.ndarray) -> None:
+    """Gives the vertices the normals [V, 3] that a normal map was baked for: Blender weighs faces in another way."""
+    if bpy.app.version >= (4, 5, 0):
+        mesh.attributes.new("custom_normal", "FLOAT_VECTOR", "POINT").data.foreach_set("vector", normals.ravel())
+    else:
+        mesh.normals_split_custom_set_from_vertices(normals)
 
 
 def _same_look(a: TexturedMesh, b: TexturedMesh) -> bool:

@@ -148,6 +148,12 @@ def _accessor(view: int, component: int, kind: str, count: int, **more) -> dict:
     return {"bufferView": view, "componentType": component, "type": kind, "count": count, **more}
 
 
+def known_normals() -> dict[tuple[float, ...], tuple[float, float, float]]:
+    """The normal in the file at each corner of the object, whose faces are weighed by their area."""
+    points = [point for _, triangle in known_triangles() for point in triangle]
+    return dict(zip(points, _smooth_normals(points, list(range(len(points)))), strict=True))
+
+
 def _smooth_normals(positions: list[tuple[float, ...]], indices: list[int]) -> list[tuple[float, float, float]]:
     """One normal per position, whatever triangles it belongs to."""
     sums: dict[tuple[float, ...], list[float]] = {point: [0.0, 0.0, 0.0] for point in positions}

@@ -29,7 +29,16 @@ from tests.blender.inside.known import (
     world_triangles,
 )
 from tests.fakes.fake_engine import OWN_PLACE
-from tests.fakes.known_glb import CELL, POLYGONS, SHADE, SIDES, WELDED_VERTICES, known_polygons, write_known_glb
+from tests.fakes.known_glb import (
+    CELL,
+    POLYGONS,
+    SHADE,
+    SIDES,
+    WELDED_VERTICES,
+    known_normals,
+    known_polygons,
+    write_known_glb,
+)
 
 MESH_PLY = b"ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nelement face 1\nend_header\n"
 
@@ -218,6 +227,25 @@ def fact_the_normal_map_bends_normals_and_its_numbers_are_not_colours():
     np.testing.assert_allclose(image.pixels[:3], np.array([128, 128, 255]) / 255, atol=1e-6)
     assert texture_of(ob).colorspace_settings.name == "sRGB"
     assert ob.active_material.node_tree.nodes.active.image == texture_of(ob)
+
+
+def place(point) -> tuple[int, ...]:
+    """A point in whole millimetres."""
+    return tuple(round(1000 * value) for value in point)
+
+
+def fact_a_mesh_with_a_normal_map_has_the_normals_it_was_baked_for_and_others_have_blenders():
+    ob = import_glb(normal_map=True)
+    found = {}
+    for loop, normal in zip(ob.data.loops, ob.data.corner_normals, strict=True):
+        found[place(ob.data.vertices[loop.vertex_index].co)] = np.array(normal.vector)
+    expected = known_normals()
+    assert len(found) == len(expected) == WELDED_VERTICES
+    for (x, y, z), (nx, ny, nz) in expected.items():
+        at = place((SIZE * x, -SIZE * z, SIZE * y))
+        np.testing.assert_allclose(found[at], (nx, -nz, ny), atol=0.02)
+    assert ob.data.has_custom_normals
+    assert not import_glb().data.has_custom_normals
 
 
 def fact_the_occlusion_darkens_nothing_and_is_exported_by_blender():
