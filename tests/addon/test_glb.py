@@ -66,6 +66,42 @@ def test_what_the_engine_writes_is_read_back(tmp_path):
     np.testing.assert_allclose(mesh.corner_uvs.reshape(-1, 3, 2), flipped, atol=1e-6)
 
 
+def test_all_that_the_engine_can_write_is_read_back(tmp_path):
+    """A strip of quads in which every second one begins at a vertex of the one before."""
+    columns = np.arange(7)
+    vertices = np.array([[x, y, 0.1 * x * y] for x in columns for y in (0, 1)], np.float32)
+    quads = [[2 * x, 2 * x + 2, 2 * x + 3, 2 * x + 1] for x in columns[:-1]]
+    faces = np.array([[q[0], q[i], q[i + 1]] for q in quads for i in (1, 2)], np.int32)
+    uvs = (vertices[:, :2] / 6).astype(np.float32)
+    rng = np.random.default_rng(0)
+    texture, normal_map = rng.integers(0, 255, (2, 64, 64, 3), np.uint8)
+    mesh = Mesh(
+        vertices,
+        faces,
+        uvs=uvs,
+        texture=texture,
+        normal_map=normal_map,
+        occlusion=rng.integers(0, 255, (64, 64), np.uint8),
+        quads=True,
+    )
+    path = tmp_path / "strip.glb"
+    write_glb(path, mesh, "strip", image="webp", extras={"genus": 0}, placement=(2.0, np.array([5.0, 6.0, 7.0])))
+    read = read_glb(path)
+    assert np.diff(read.starts, append=len(read.corners)).tolist() == [4] * 6
+    assert read.color.data[8:12] == b"WEBP"
+    assert {read.normal.data[:4], read.occlusion.data[:4]} == {b"\x89PNG"}
+    assert read.extras == {"genus": 0}
+    expected = 2 * vertices + [5, 6, 7]
+    for number, quad in enumerate(quads):
+        corners = read.corners[4 * number : 4 * number + 4]
+        found = read.vertices[corners]
+        wanted = (expected[quad] * [1, 1, -1])[:, [0, 2, 1]]
+        turned = next(k for k in range(4) if np.allclose(np.roll(wanted, -k, axis=0), found, atol=1e-5))
+        flipped = np.roll(uvs[quad], -turned, axis=0) * [1, -1] + [0, 1]
+        np.testing.assert_allclose(read.corner_uvs[4 * number : 4 * number + 4], flipped, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(read.normals, axis=1), 1, atol=1e-5)
+
+
 def test_quads_are_put_together_again_with_their_uvs(tmp_path):
     path, plain = tmp_path / "quads.glb", tmp_path / "triangles.glb"
     write_known_glb(path, quads=True)
