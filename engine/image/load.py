@@ -40,7 +40,10 @@ MIN_SIDE = 8
 """Smallest side, in pixels, in which an object can be seen at all."""
 
 WORK_SIDE = 1536
-"""Longer pictures are reduced to this longest side: no stage uses more, and every one before the frame costs time."""
+"""Longer pictures are reduced to this longest side, as every stage before the frame costs time."""
+
+DETAIL_SIDE = 4096
+"""Longest side of the second reading, for large textures."""
 
 HAZE_ALPHA = 10 / 255
 """Alpha up to which a pixel counts as empty: matting tools leave a faint haze of 1 to 10 around objects."""
@@ -62,8 +65,8 @@ class Picture:
     has_alpha: bool
 
 
-def load_picture(path: str | Path) -> Picture:
-    """Reads PNG, JPEG, WebP, TIFF, BMP, GIF (first frame) or PPM: turned upright, in sRGB, at most WORK_SIDE long.
+def load_picture(path: str | Path, longest: int = WORK_SIDE) -> Picture:
+    """Reads PNG, JPEG, WebP, TIFF, BMP, GIF (first frame) or PPM: turned upright, in sRGB, at most `longest` long.
 
     An alpha channel counts only where it says something (see `meaningful_alpha`).
     Raises `PictureError` where the file is missing, no picture, damaged, empty, too small or too large.
@@ -75,7 +78,7 @@ def load_picture(path: str | Path) -> Picture:
             warnings.simplefilter("ignore")  # Pillow warns about size and odd metadata; both are judged here
             image = Image.open(path, formats=FORMATS)
             _check_size(path, *image.size)
-            rgba = _decode(image)
+            rgba = _decode(image, longest)
     except Image.DecompressionBombError:
         raise _too_large(path, "more") from None
     except UnidentifiedImageError:
@@ -136,7 +139,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
 def _too_large(path: Path, found: str) -> PictureError:
     return PictureError(
         f"{path.name} is too large: it has {found} pixels, at most {MAX_PIXELS // 1_000_000} million can be read.",
-        f"Reduce it; {WORK_SIDE} pixels on the longer side are all that is used.",
+        f"Reduce it; {DETAIL_SIDE} pixels on the longer side are all that is used.",
     )
 
 
@@ -147,16 +150,16 @@ def _damaged(path: Path, error: BaseException) -> PictureError:
     return PictureError(f"{path.name} is damaged: {text or type(error).__name__}.", f"{_COPY_AGAIN} Or: {_SAVE_AS}")
 
 
-def _decode(image: Image.Image) -> Array:
-    """Pixels as float32 RGBA [H, W, 4], upright and at most WORK_SIDE long."""
-    image.draft(None, (WORK_SIDE, WORK_SIDE))  # lets JPEG decode at a half, quarter or eighth
+def _decode(image: Image.Image, longest: int) -> Array:
+    """Pixels as float32 RGBA [H, W, 4], upright and at most `longest` long."""
+    image.draft(None, (longest, longest))  # lets JPEG decode at a half, quarter or eighth
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
-        return _deep_grey(image)
+        return _deep_grey(image, longest)
     rgba = _to_srgb(image)
-    if max(rgba.size) > WORK_SIDE:
-        rgba.thumbnail((WORK_SIDE, WORK_SIDE), Image.Resampling.BOX, reducing_gap=None)
+    if max(rgba.size) > longest:
+        rgba.thumbnail((longest, longest), Image.Resampling.BOX, reducing_gap=None)
     return np.asarray(rgba, np.float32) / 255
 
 
@@ -182,7 +185,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     return image.convert("RGBA")
 
 
-def _deep_grey(image: Image.Image) -> Array:
+def _deep_grey(image: Image.Image, longest: int) -> Array:
     """Grey of 16 or 32 bits or floating point: scaled by the range its values show they use."""
     grey = np.nan_to_num(np.asarray(image, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     transparent = image.info.get("transparency")
@@ -191,10 +194,10 @@ def _deep_grey(image: Image.Image) -> Array:
     whites = (65535.0,) if image.mode.startswith("I") else (1.0, 255.0, 65535.0)
     white = next((white for white in whites if highest <= white * 1.0001), highest)
     rgba = np.stack([np.clip(grey / white, 0, 1)] * 3 + [alpha], -1)
-    longest = max(grey.shape)
-    if longest <= WORK_SIDE:
+    side = max(grey.shape)
+    if side <= longest:
         return rgba
-    size = (max(1, grey.shape[1] * WORK_SIDE // longest), max(1, grey.shape[0] * WORK_SIDE // longest))
+    size = (max(1, grey.shape[1] * longest // side), max(1, grey.shape[0] * longest // side))
     channels = [Image.fromarray(rgba[..., c]).resize(size, Image.Resampling.BOX) for c in (0, 3)]
     grey, alpha = (np.asarray(channel, np.float32) for channel in channels)
     return np.stack([grey] * 3 + [alpha], -1)

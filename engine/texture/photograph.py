@@ -39,6 +39,22 @@ MIRROR_TOLERANCE = 3.0
 """How much deeper than usual a mirrored texel may lie: no object is exactly symmetric."""
 
 
+def sharpened(photograph: Photograph, colors: Array) -> Photograph:
+    """The same view with the `colors` [H', W', 3 or more] of the same picture at more pixels, cut to where `photograph`
+    shows something; its alpha is enlarged."""
+    height, width = photograph.rgba.shape[:2]
+    scale = np.array([colors.shape[1] / width, colors.shape[0] / height])
+    shown = photograph.rgba[..., 3] > 0
+    if not shown.any():
+        return photograph
+    spans = np.array([np.flatnonzero(shown.any(axis))[[0, -1]] for axis in (0, 1)]) + [0, 1]  # x, y
+    (x0, x1), (y0, y1) = np.stack([np.floor(spans[:, 0] * scale), np.ceil(spans[:, 1] * scale)], 1).astype(int)
+    v, u = (np.arange(y0, y1) + 0.5) / scale[1] - 0.5, (np.arange(x0, x1) + 0.5) / scale[0] - 0.5
+    alphas = _bilinear(photograph.rgba[..., 3:], v, u)
+    K = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1]]) @ np.diag([*scale, 1]) @ photograph.K
+    return Photograph(np.concatenate([colors[y0:y1, x0:x1, :3], alphas], -1, dtype=np.float32), photograph.viewmat, K)
+
+
 def photograph_view(mesh: Mesh, photograph: Photograph, texel: float) -> View | None:
     """What `photograph` sees of the mesh; None where it shows nothing of it, or the camera stands inside.
 

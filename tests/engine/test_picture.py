@@ -411,6 +411,9 @@ def test_a_large_legal_picture_is_reduced(tmp_path):
     assert picture.rgba.shape[1] == WORK_SIDE
     assert picture.rgba.shape[0] == round(height * WORK_SIDE / width)
     assert_quarters(picture)
+    finer = load_picture(tmp_path / "large.png", 4000)
+    assert finer.rgba.shape == (2400, 4000, 4)
+    assert_quarters(finer)
 
 
 def test_a_large_grey_of_16_bits_is_reduced(tmp_path):

@@ -12,7 +12,7 @@ from engine.render.splat_cpu import render
 from engine.surface.mesh import Mesh
 from engine.texture.bake import bake
 from engine.texture.fill import fill
-from engine.texture.photograph import photograph_view, shrunk
+from engine.texture.photograph import photograph_view, sharpened, shrunk
 from engine.texture.project import directions, lay, splat_views
 from engine.texture.symmetry import find_mirror
 from engine.texture.texels import Texels, texels_of
@@ -128,6 +128,25 @@ def test_detail_finer_than_texels_is_averaged(ball):
     sharp = photograph_view(ball, seen, texel=0.001)
     assert sharp is not None
     assert sharp.colors.std() > 0.4
+
+
+def test_a_sharper_copy_of_the_picture_shows_the_same_place():
+    """A disc drawn with four times as many pixels: cut to what is shown, its middle projects to the same point."""
+    y, x = np.mgrid[:480, :640] + 0.5
+    disc = ((x - 400) ** 2 + (y - 160) ** 2 < 60**2).astype(np.float32)
+    large = np.repeat(disc[..., None], 3, -1)
+    small = large.reshape(120, 4, 160, 4, 3).mean((1, 3))
+    alpha = (small[..., :1] > 0).astype(np.float32)
+    seen = Photograph(np.concatenate([small, alpha], -1), np.eye(4), intrinsics(40, 160, 120))
+    sharp = sharpened(seen, large)
+    assert max(sharp.rgba.shape[:2]) < 132
+    middle = np.linalg.inv(sharp.K) @ [*(np.argwhere(sharp.rgba[..., 0] > 0.5).mean(0)[::-1] + 0.5), 1]
+    expected = np.linalg.inv(seen.K) @ [100, 40, 1]
+    np.testing.assert_allclose(middle, expected, atol=1e-3)
+    inside = sharp.rgba[..., 3] > 0.9
+    assert (sharp.rgba[..., 0][inside] > 0.5).mean() > 0.93
+    blank = replace(seen, rgba=np.zeros((4, 4, 4), np.float32))
+    assert sharpened(blank, large) is blank
 
 
 def test_reducing_a_photograph_leaves_transparent_colours_out():
