@@ -16,9 +16,12 @@ from engine.fields.assembly import Note
 from engine.fields.gaussians import Gaussians
 from engine.fields.ksplat import looks_like_ksplat, read_ksplat
 from engine.fields.ply import read_ply, write_ply
+from engine.fields.prepare import Prepared, prepare_splats
 from engine.fields.sog import looks_like_meta, read_sog
 from engine.fields.splat_file import looks_like_splat, read_splat
 from engine.fields.spz import GZIP_MAGIC, MAGIC, read_spz, write_spz
+
+__all__ = ["SUFFIXES", "Prepared", "prepare_splats", "read_splats", "write_splats"]
 
 SUFFIXES = (".ply", ".splat", ".ksplat", ".spz", ".sog")
 """Endings of the names of splat files."""
