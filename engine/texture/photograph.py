@@ -47,8 +47,8 @@ def sharpened(photograph: Photograph, colors: Array) -> Photograph:
     shown = photograph.rgba[..., 3] > 0
     if not shown.any():
         return photograph
-    spans = np.array([np.flatnonzero(shown.any(axis))[[0, -1]] for axis in (0, 1)]) + [0, 1]  # x, y
-    (x0, x1), (y0, y1) = np.stack([np.floor(spans[:, 0] * scale), np.ceil(spans[:, 1] * scale)], 1).astype(int)
+    spans = np.array([np.flatnonzero(shown.any(axis))[[0, -1]] for axis in (0, 1)])  # x, y
+    (x0, x1), (y0, y1) = np.stack([np.floor(spans[:, 0] * scale), np.ceil((spans[:, 1] + 1) * scale)], 1).astype(int)
     v, u = (np.arange(y0, y1) + 0.5) / scale[1] - 0.5, (np.arange(x0, x1) + 0.5) / scale[0] - 0.5
     alphas = _bilinear(photograph.rgba[..., 3:], v, u)
     K = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1]]) @ np.diag([*scale, 1]) @ photograph.K
