@@ -18,7 +18,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -42,12 +42,12 @@ from .environment import engine_environment, engine_folder, find_python
 from .glb import GlbError
 from .jobs import Job, JobError, JobQueue, State
 from .options import PictureOptions, SplatOptions
+from .plan import Task, UsageError, plan
 from .record import RECORD_VERSION, make_record
 from .wire import protocol
 
 DONE, SOME_FAILED, USAGE, ENGINE_FAULT = 0, 1, 2, 3
 
-PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 SPACING = 1.4
 """Distance between objects side by side, in object sizes."""
 FILE_SECONDS = 1800.0
@@ -57,30 +57,6 @@ OUT_OF_ORDER = frozenset({"NO_ENGINE", "NO_HELLO", "BAD_MESSAGE", "MISSING_PACKA
 """Error codes after which no other file can work."""
 FAULTS = OUT_OF_ORDER | {"ENGINE_DIED", "TIMEOUT", "INTERNAL"}
 """Error codes that speak of the engine, not of the file it was given."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One picture or file of splats, and the file made from it."""
-
-    source: Path
-    output: Path
-
-    @property
-    def is_splats(self) -> bool:
-        return self.source.suffix.lower() in splat_files.SUFFIXES
-
-    @property
-    def kind(self) -> str:
-        return "splats" if self.is_splats else "picture"
-
-    def level(self, number: int) -> Path:
-        """The file of a level of detail; that of level 0 is `output`."""
-        return self.output.with_stem(f"{self.output.stem}_LOD{number}") if number else self.output
-
-
-class UsageError(Exception):
-    """What was asked for cannot be done; its text is one sentence."""
 
 
 # ---------------------------------------------------------------------------
@@ -127,7 +103,8 @@ def _add_flag(group: argparse._ArgumentGroup, name: str, declared: Any) -> None:
     else:
         kind = _number(name, type(default), words["min"], words["max"])
         told = f"{told} (default: {default:g})"
-        group.add_argument(flag, type=kind, default=default, metavar="N", help=told)
+        metavar = "METRES" if words.get("subtype") == "DISTANCE" else "N"
+        group.add_argument(flag, type=kind, default=default, metavar=metavar, help=told)
 
 
 def _number(name: str, kind: type, low: float, high: float) -> Callable[[str], Any]:
@@ -150,53 +127,6 @@ def _joined_values(argv: Sequence[str]) -> list[str]:
         if words[number - 1] == "--up" and words[number] == "-y":
             words[number - 1 : number + 1] = ["--up=-y"]
     return words
-
-
-def plan(sources: Iterable[str | Path], output: Path, suffix: str, lods: int = 0) -> tuple[list[Task], list[str]]:
-    """One task per picture or file of splats, named by its stem, and notes on what may surprise.
-
-    Folders stand for the pictures and splats in them, sorted by name; a .ply in a folder that is a plain mesh is left
-    out. A file named twice is done once; files of one stem get `stem_2`, `stem_3`. Raises `UsageError` where there is
-    none.
-    """
-    found: dict[Path, None] = {}
-    notes: list[str] = []
-    for source in map(Path, sources):
-        for file in _files_in(source, notes) if source.is_dir() else [source]:
-            found[file.resolve()] = None
-    if not found:
-        known = " ".join((*sorted(PICTURE_SUFFIXES), *splat_files.SUFFIXES))
-        raise UsageError(" ".join([f"There are no pictures and no splats in what was named ({known}).", *notes]))
-    tasks: list[Task] = []
-    taken: set[str] = set()
-    for source in found:
-        name, number = source.stem, 1
-        while taken & (wanted := _names(name, lods)):
-            number += 1
-            name = f"{source.stem}_{number}"
-        taken |= wanted
-        if name != source.stem:
-            notes.append(f"{source} becomes {name}{suffix}: another file has the name {source.stem}.")
-        tasks.append(Task(source, output / f"{name}{suffix}"))
-    return tasks, notes
-
-
-def _names(name: str, lods: int) -> set[str]:
-    """All names of files made for one source, for Windows and macOS, which take Cat.glb and cat.glb for one file."""
-    return {name.casefold(), *(f"{name}_LOD{level}".casefold() for level in range(1, lods + 1))}
-
-
-def _files_in(folder: Path, notes: list[str]) -> list[Path]:
-    files = []
-    for file in sorted(folder.iterdir()):
-        suffix = file.suffix.lower()
-        if file.name.startswith(".") or not file.is_file():
-            continue
-        if suffix in splat_files.SUFFIXES and (message := splat_files.problem(file)[0]):
-            notes.append(f"Left out: {message}")
-        elif suffix in PICTURE_SUFFIXES or suffix in splat_files.SUFFIXES:
-            files.append(file)
-    return files
 
 
 # ---------------------------------------------------------------------------

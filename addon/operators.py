@@ -13,8 +13,7 @@ from . import options, session, splat_files
 from .glb import GlbError
 from .jobs import Job, JobError, State
 from .options import SplatOptions
-
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+from .plan import PICTURE_SUFFIXES
 
 
 def _engine_usable(cls: type[bpy.types.Operator]) -> bool:

@@ -11,8 +11,24 @@ _SPLAT_PROPERTIES = {"scale_0", "packed_position"}
 """Properties by which splats are known: one of INRIA's layout, and one of PlayCanvas' compressed one."""
 
 
+def are_splats(path: Path) -> bool:
+    """Whether a path names splats: a file by its suffix, or a folder that holds an unpacked .sog."""
+    return is_sog_folder(path) or path.suffix.lower() in SUFFIXES
+
+
+def is_sog_folder(path: Path) -> bool:
+    """Whether a folder holds the images of an unpacked .sog and the meta.json that describes them."""
+    try:
+        with open(path / "meta.json", "rb") as file:
+            return b'"means"' in file.read(_LARGEST_HEADER)
+    except OSError:
+        return False
+
+
 def problem(path: Path) -> tuple[str, str]:
     """Why a file cannot hold splats and what to try, both empty where it may. Reads a header at most."""
+    if is_sog_folder(path):
+        return "", ""
     if not path.is_file():
         return f"There is no file {path}.", "Check its name."
     if path.suffix.lower() != ".ply":

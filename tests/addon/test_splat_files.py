@@ -3,7 +3,8 @@
 
 import pytest
 
-from addon.splat_files import problem
+from addon.splat_files import SUFFIXES, are_splats, is_sog_folder, problem
+from engine.fields import splats
 
 
 def ply(*lines: str) -> bytes:
@@ -12,6 +13,19 @@ def ply(*lines: str) -> bytes:
 
 INRIA = [f"property float {name}" for name in ("x", "y", "z", "f_dc_0", "opacity", "scale_0", "scale_1", "rot_0")]
 MESH = ("element vertex 8", "property float x", "element face 1200", "property list uchar int vertex_indices")
+
+
+def test_the_suffixes_are_those_the_engine_reads():
+    assert SUFFIXES == splats.SUFFIXES
+
+
+def test_a_folder_with_an_unpacked_sog_is_one_set_of_splats(tmp_path):
+    (tmp_path / "meta.json").write_text('{"version": 2, "count": 5, "means": {"files": []}}')
+    assert is_sog_folder(tmp_path)
+    assert are_splats(tmp_path)
+    assert problem(tmp_path) == ("", "")
+    (tmp_path / "meta.json").write_text('{"something": "else"}')
+    assert not are_splats(tmp_path)
 
 
 @pytest.mark.parametrize(

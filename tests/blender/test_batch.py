@@ -145,6 +145,9 @@ def mixed(tmp_path) -> Path:
     for name in ("apfel.png", "apfel.spz", "birne.ply", "c.splat", "d.ksplat", "e.sog", "notes.txt"):
         (folder / name).write_bytes(SPLAT_PLY)
     (folder / "bunny.ply").write_bytes(MESH_PLY)
+    (folder / "f").mkdir()  # an unpacked .sog
+    (folder / "f" / "meta.json").write_text('{"means": {"files": ["means_l.webp"]}}')
+    (folder / "f" / "means_l.webp").write_bytes(b"")
     return folder
 
 
@@ -152,11 +155,11 @@ def mixed(tmp_path) -> Path:
 def test_a_folder_of_splats_and_pictures_becomes_meshes_named_alike(batch, mixed, tmp_path, host):
     code, output, records = batch(mixed, "--output", tmp_path / "out", "--up", "-y", "--topology", "quads", host=host)
     assert code == 0, output
-    made = ["apfel.glb", "apfel_2.glb", "birne.glb", "c.glb", "d.glb", "e.glb"]
+    made = ["apfel.glb", "apfel_2.glb", "birne.glb", "c.glb", "d.glb", "e.glb", "f.glb"]
     assert names(tmp_path / "out") == made
     assert [record["name"] for record in records] == [name.removesuffix(".glb") for name in made]
-    assert ["picture" in record for record in records] == [True] + [False] * 5
-    assert ["splats" in record for record in records] == [False] + [True] * 5
+    assert ["picture" in record for record in records] == [True] + [False] * 6
+    assert ["splats" in record for record in records] == [False] + [True] * 6
     assert {(record["status"], record["faces"], record["genus"]) for record in records} == {("done", 9, 0)}
     assert "apfel.spz becomes apfel_2.glb" in output
     assert "Left out: bunny.ply holds a mesh of 12 faces" in output

@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import addon
-from addon import batch, formats, options, scene, session
+from addon import formats, options, scene, session
 from addon.jobs import State
 from addon.record import read_record
 from tests.blender.inside.harness import Results, run_all
@@ -271,19 +271,7 @@ def fact_drops_on_the_viewport_are_taken_for_pictures_only():
 
 
 # ---------------------------------------------------------------------------
-# Batch: names and formats
-
-
-def fact_outputs_are_named_by_stem_and_never_collide():
-    folder = FOLDER / "plan"
-    for name in ("b/Cat.png", "a/cat.png", "a/dog.jpg", "a/notes.txt", "a/.hidden.png"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-    tasks, notes = batch.plan([folder / "a", folder / "b" / "Cat.png", folder / "a" / "dog.jpg"], FOLDER, ".fbx")
-    assert [task.output.name for task in tasks] == ["cat.fbx", "dog.fbx", "Cat_2.fbx"]
-    assert len(notes) == 1
-    assert "Cat_2.fbx" in notes[0]
+# Formats
 
 
 def read_back(path: Path, kind: str) -> bpy.types.Object:
