@@ -2,6 +2,7 @@
 """What the benchmark `mesh` measures, on shapes whose measures are known."""
 
 import importlib
+import io
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from PIL import Image
 from plyfile import PlyData, PlyElement
 
 from engine.surface.mesh import Mesh
@@ -168,6 +170,40 @@ def test_pictures_hold_all_of_the_object():
         assert (picture[:, [0, -1]] == 1).all()
 
 
+def test_the_texture_of_the_truth_counts_where_there_is_one():
+    mesh = sphere(0.5)
+    plaid = np.indices((64, 64)).sum(0) % 2 * np.array(0.5)
+    texture = np.repeat(plaid[..., None], 3, -1)
+    truth = metrics.Truth(
+        "shape", mesh.vertices, mesh.faces, np.full(mesh.vertices.shape, 0.5), None, painted(mesh, texture)
+    )
+    scores = metrics.score(painted(mesh, texture), truth)
+    assert scores["psnr"] > 50
+    assert scores["psnr_vertex"] < 25
+
+
+def test_objects_are_read_from_their_pack(tmp_path):
+    mesh = sphere(0.5, 1)
+    blue = io.BytesIO()
+    Image.new("RGB", (4, 4), (0, 0, 255)).save(blue, "PNG")
+    uvs = np.full((len(mesh.vertices), 2), 65535 // 5, np.uint16)
+    np.savez(
+        tmp_path / "dev_000.npz",
+        vertices=np.concatenate([np.zeros((3, 3)), mesh.vertices]).astype(np.float16),
+        uvs=np.concatenate([np.zeros((3, 2), np.uint16), uvs]),
+        faces=np.concatenate([[[0, 1, 2]], mesh.faces]).astype(np.uint16),
+        texture_bytes=np.frombuffer(b"first" + blue.getvalue(), np.uint8),
+        vertex_offsets=[0, 3, 3 + len(uvs)],
+        face_offsets=[0, 1, 1 + len(mesh.faces)],
+        texture_offsets=[0, 5, 5 + len(blue.getvalue())],
+    )
+    found = metrics._read_object(tmp_path, {"shard": "dev_000.npz", "row": "1"})
+    assert found.vertices == pytest.approx(mesh.vertices, abs=1e-3)
+    assert (found.faces == mesh.faces).all()
+    assert found.uvs == pytest.approx(0.2)
+    assert (found.texture == [0, 0, 255]).all()
+
+
 def test_no_picture_is_taken_from_where_our_textures_are_painted():
     truth = truth_of(sphere(0.5, 1))
     eyes = truth.cameras.centers()
@@ -187,7 +223,8 @@ def test_sets_are_read_as_the_index_lists_them(tmp_path):
     elements = [PlyElement.describe(table, "vertex"), PlyElement.describe(faces, "face")]
     PlyData(elements, byte_order="<").write(str(tmp_path / "ball_mesh.ply"))
     (tmp_path / "index.csv").write_text("splats,mesh,name\nball_splats.ply,ball_mesh.ply,ball\n")
-    (truth,) = metrics.truth_sets(tmp_path)
+    (truth,) = metrics.truth_sets(tmp_path, tmp_path)
+    assert truth.painted is None
     assert (truth.name, truth.splats) == ("ball", tmp_path / "ball_splats.ply")
     assert truth.mesh.vertices == pytest.approx(mesh.vertices)
     assert (truth.mesh.faces == mesh.faces).all()
