@@ -23,8 +23,9 @@ Array = np.ndarray
 
 SMALLEST, LARGEST = 64, 8192
 
-FIELD_WEIGHT = 0.05
-"""Weight of the colour field beside the views' cos^4: it decides only where no view sees well."""
+FIELD_WEIGHT = 0.2
+"""Weight of the colour field beside the sum of the views' cos^4, about 1.5 for twelve. Less made textures of captures
+0.1 dB better and those of clean single layers up to 0.9 dB worse."""
 
 VIEW_SIZE = 512
 """Longer side of a view in pixels. 384 and 768 gave the same textures within 0.1 dB, for any size of texture."""

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.errors import OptionError
+from engine.export.glb import write_glb
 from engine.render.mesh_cpu import vertex_normals
 from engine.surface.mesh import Mesh
 from engine.texture.maps import normal_map, occlusion
@@ -174,3 +176,51 @@ def test_maps_of_ambient_light_have_the_size_asked_for(ball):
     assert occlusion(ball, 2048).shape == (2048, 2048)
     with pytest.raises(OptionError, match="uvs"):
         occlusion(sphere_mesh(8), 64)
+
+
+@pytest.mark.blender
+@pytest.mark.slow
+def test_in_blender_a_coarse_mesh_with_the_map_is_lit_like_the_dense_one(tmp_path):
+    """Cycles, one light from the side: the map must bring most of the shading of the ripples back, not its reverse."""
+    bpy = pytest.importorskip("bpy")
+    coarse = unwrap(sphere_mesh(24))
+    fine = sphere_mesh(160)
+    ripple = 1 + 0.012 * np.sin(9 * fine.vertices[:, :1]) * np.cos(8 * fine.vertices[:, 1:2])
+    grey = np.full((64, 64, 3), 180, np.uint8)
+    nowhere = np.zeros((len(fine.vertices), 2), np.float32)
+    dense = Mesh((fine.vertices * ripple).astype(np.float32), fine.faces, uvs=nowhere, texture=grey)
+    plain = replace(coarse, texture=grey)
+    shaded = []
+    for name, mesh in (
+        ("dense", dense),
+        ("plain", plain),
+        ("map", replace(plain, normal_map=normal_map(coarse, dense))),
+    ):
+        write_glb(tmp_path / f"{name}.glb", mesh, name, 2.0)
+        shaded.append(lit_in_blender(bpy, tmp_path / f"{name}.glb", tmp_path / f"{name}.png"))
+    truth, without, with_map = shaded
+    inside = np.hypot(*(np.mgrid[:96, :96] - 47.5)) < 32
+    assert np.abs(with_map - truth)[inside].mean() < 0.3 * np.abs(without - truth)[inside].mean()
+
+
+def lit_in_blender(bpy, glb, picture) -> np.ndarray:
+    """The file's front as Cycles shows it under one sun, [96, 96]."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=str(glb))
+    scene = bpy.context.scene
+    scene.render.engine = "CYCLES"
+    scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.max_bounces = 16, False, 0
+    scene.render.resolution_x = scene.render.resolution_y = 96
+    scene.view_settings.view_transform = "Raw"
+    scene.world = bpy.data.worlds.new("dark")
+    sun = bpy.data.objects.new("sun", bpy.data.lights.new("sun", "SUN"))
+    sun.data.energy, sun.data.angle, sun.rotation_euler = 4.0, 0.0, (0.9, 0.5, 0.3)
+    camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
+    camera.location, camera.rotation_euler = (0, -3.6, 1), (np.pi / 2, 0, 0)
+    for item in (sun, camera):
+        scene.collection.objects.link(item)
+    scene.camera = camera
+    scene.render.filepath = str(picture)
+    bpy.ops.render.render(write_still=True)
+    with Image.open(picture) as image:
+        return np.asarray(image.convert("L"), np.float32) / 255

