@@ -65,7 +65,7 @@ def prepare_splats(
     del gaussians
     if up != "y":
         kept = kept.rotated(turn)
-    center = turn @ ((low + high) / 2)
+    center = (turn @ ((low + high) / 2)).astype(np.float32).astype(np.float64)  # exactly what is subtracted
     return Prepared(kept.scaled(1 / scale, -center), notes, scale, center)
 
 

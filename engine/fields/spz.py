@@ -67,29 +67,32 @@ def read_spz(path: Path, note: Note | None = None) -> Gaussians:
         packed = stream.read(2) == GZIP_MAGIC
         stream.seek(0)
         try:
-            return _read_gzip(path, stream, note) if packed else _read_zstd(path, stream, note)
+            return _read_one_stream(path, stream, packed, note) if packed else _read_plain(path, stream, note)
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
             reason = str(error).rstrip(".") or "it ends too early"
             raise SplatFileError(f"{path.name} is damaged or truncated: {reason}.", EXPORT_AGAIN) from error
 
 
-def _read_gzip(path: Path, stream: BinaryIO, note: Note | None) -> Gaussians:
-    with gzip.GzipFile(fileobj=stream) as content:
+def _read_one_stream(path: Path, stream: BinaryIO, packed: bool, note: Note | None) -> Gaussians:
+    with gzip.GzipFile(fileobj=stream) if packed else stream as content:
         header = _header(path.name, content.read(16), (1, 2, 3))
         size = path.stat().st_size
         needed = header.count * sum(header.sizes())
-        if needed > _GZIP_RATIO * size:
+        if needed > (_GZIP_RATIO if packed else 1) * size:
             raise SplatFileError(
-                f"{path.name} is truncated: {header.count:,} Gaussians need {needed:,} bytes unpacked, "
-                f"found {size:,} packed.",
+                f"{path.name} is truncated: {header.count:,} Gaussians need {needed:,} bytes, "
+                f"found {size:,}{' packed' if packed else ''}.",
                 EXPORT_AGAIN,
             )
         return _assembled(path.name, header, [content] * len(_PARTS), note)
 
 
-def _read_zstd(path: Path, stream: BinaryIO, note: Note | None) -> Gaussians:
+def _read_plain(path: Path, stream: BinaryIO, note: Note | None) -> Gaussians:
     raw = stream.read(32)
-    header = _header(path.name, raw, (4,))
+    header = _header(path.name, raw, (1, 2, 3, 4))
+    if header.version < 4:  # some tools leave the packing to the transport
+        stream.seek(0)
+        return _read_one_stream(path, stream, False, note)
     (number,), (table,) = struct.unpack_from("<B", raw, 15), struct.unpack_from("<I", raw, 16)
     stream.seek(table)
     content = stream.read(16 * number)
