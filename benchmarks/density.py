@@ -84,13 +84,13 @@ def main() -> int:
     voxel, origin, shape = 2 / (RESOLUTION - 1), np.full(3, -1.0), (RESOLUTION,) * 3
     gather = Gather(gaussians, RESOLUTION)
     blocks = list(gather.near)
-    scatter(gaussians, origin, voxel, shape)  # compiles
+    scatter(gaussians.means, gaussians.covariances(), gaussians.opacities, origin, voxel, shape)  # compiles
     gather.block(blocks[len(blocks) // 2])
     ours, theirs = [], []
     worst = 0.0
     for round_ in range(ROUNDS):
         start = time.perf_counter()
-        values = scatter(gaussians, origin, voxel, shape)
+        values = scatter(gaussians.means, gaussians.covariances(), gaussians.opacities, origin, voxel, shape)
         ours.append(time.perf_counter() - start)
         sampled = blocks[round_::EVERY]
         start = time.perf_counter()

@@ -20,7 +20,7 @@ class MeshOptions:
     surface: str = "auto"  # how the surface is found
     topology: str = "triangles"
     watertight: bool = False  # a closed, consistently oriented 2-manifold, or an error that says why not
-    smoothing: int = 10  # steps of smoothing at equal volume
+    smoothing: int = 5  # steps of smoothing at equal volume
     lods: int = 0  # how many simpler copies, each with a quarter of the faces of the one before
     views: int = 0  # rendered views of the splats laid over the texture
     photo: bool = True  # lay the source photograph over the texture, where there is one

@@ -22,8 +22,8 @@ from engine.image.matte import matte
 from engine.options import MeshOptions
 from engine.paths import check_writable
 from engine.surface.cleanup import clean
-from engine.surface.density import density_grid
-from engine.surface.isosurface import isosurface
+from engine.surface.density_surface import density_surface
+from engine.surface.isosurface import extract
 from engine.surface.report import mesh_report
 from engine.surface.simplify import simplify
 from engine.texture.bake import bake
@@ -91,9 +91,9 @@ def _field_to_glb(
 ) -> dict[str, Any]:
     """The second half, the same for every source of Gaussians."""
     with run.stage("density", "Filling the density grid"):
-        density = density_grid(field, options.resolution)
+        grid = density_surface(field, options.resolution)
     with run.stage("surface", "Finding the surface"):
-        surface = clean(isosurface(density))
+        surface = clean(extract(grid), options.smoothing)
     with run.stage("simplify", "Reducing faces"):
         mesh = simplify(surface, options.faces, run.warn)
         shape = mesh_report(mesh)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Shells of Gaussians on shapes whose volume, area and genus are known, and meshes of such shapes."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from engine.fields.gaussians import Gaussians
@@ -50,7 +52,7 @@ def torus(major: float = 0.7, minor: float = 0.12, around: int = 160, across: in
     return shell(major * ring + minor * normals, normals, 2 * np.pi * major / around)
 
 
-def box(half=(0.7, 0.5, 0.3), spacing: float = 0.025, sides=range(6)) -> Gaussians:
+def box(half=(0.7, 0.5, 0.3), spacing: float = 0.025, sides: Iterable[int] = range(6)) -> Gaussians:
     """An axis-aligned box; `sides` leaves some of its six out (0 to 2 face +x +y +z, 3 to 5 face -x -y -z)."""
     parts = []
     for side in sides:
