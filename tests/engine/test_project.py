@@ -111,8 +111,8 @@ def test_light_agrees_at_the_photograph_s_border_and_is_its_own_in_the_middle(ba
     texels = texels_of(ball, 512)
     red, facing = at_texels(painted, texels)[:, 0], texels.points[:, 2]
     assert red[facing > 0.97].mean() == pytest.approx(0.46, abs=0.012)
-    ring = (facing > 0.4) & (facing < 0.5)
-    assert red[ring].mean() < 0.43
+    ring = (facing > 0.5) & (facing < 0.6)  # where the photograph has more than half of the say
+    assert red[ring].mean() < 0.42
     assert red[facing < 0].mean() == pytest.approx(0.4, abs=0.005)
     bands = [red[(facing > low) & (facing < low + 0.05)].mean() for low in np.arange(0, 0.95, 0.05)]
     assert np.abs(np.diff(bands)).max() < 0.02
@@ -182,7 +182,8 @@ def test_transparent_pixels_paint_nothing(ball):
     texels = texels_of(ball, 256)
     colors, points = at_texels(painted, texels), texels.points
     near = points[:, 2] > 0.8
-    assert colors[near & (points[:, 0] < -0.05), 1].max() < 0.02
+    hidden = near & (points[:, 0] < -0.05)
+    np.testing.assert_allclose(colors[hidden], np.tile(RED, (hidden.sum(), 1)), atol=0.02)
     assert colors[near & (points[:, 0] > 0.1), 1].min() > 0.8
 
 
