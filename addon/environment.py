@@ -23,6 +23,7 @@ ENGINE_MODULES = (
     "skimage",
     "fast_simplification",
     "xatlas",
+    "pynanoinstantmeshes",
     "trimesh",
     "PIL",
     "plyfile",

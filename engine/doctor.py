@@ -30,6 +30,7 @@ REQUIRED = {
     "scikit-image": "skimage",
     "fast-simplification": "fast_simplification",
     "xatlas": "xatlas",
+    "pynanoinstantmeshes": "pynanoinstantmeshes",
     "trimesh": "trimesh",
     "pillow": "PIL",
     "plyfile": "plyfile",

@@ -5,6 +5,8 @@ A mesh is cut where it is not a manifold and stitched where faces continue each 
 ("Cutting and Stitching: Converting Sets of Polygons to Manifold Surfaces").
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from engine.surface.halfedges import fans, grouped_edges, mates
@@ -29,21 +31,35 @@ def separate_sheets(mesh: Mesh) -> Mesh:
     """
     mesh = _without_flaps(mesh)
     for _ in range(PASSES):
-        mate = mates(mesh.faces, oriented=True)
-        crowded = mate == -2
-        for sides in _crowds(mesh, mate):
-            mate[sides] = -1
-            for group in _groups(mesh, sides):
-                mate[group] = group[::-1] if len(group) > 1 else -1
+        mate = _stitched(mesh)
         split = _one_fan_each(mesh, mate)
-        if split is mesh and not crowded.any():
+        if split is mesh and not len(_crowds(mesh)):
             break
         mesh = _without_flaps(_middles(split))
     return mesh
 
 
-def _crowds(mesh: Mesh, mate: Array) -> list[Array]:
-    """The half-edges of each edge where `mate` is -2."""
+def part_fans(mesh: Mesh) -> Mesh:
+    """Each fan of faces with a vertex of its own: sheets part that share vertices or, with both ends, edges.
+
+    Faces stay as they are, in their order, and quads whole; an edge with one end still shared keeps all its faces.
+    """
+    return replace(_one_fan_each(mesh, _stitched(mesh)), quads=mesh.quads)
+
+
+def _stitched(mesh: Mesh) -> Array:
+    """The half-edge beside each, [3 F]; at crowded edges that of its pair, or -1 where it has none."""
+    mate = mates(mesh.faces, oriented=True)
+    for sides in _crowds(mesh, mate):
+        mate[sides] = -1
+        for group in _groups(mesh, sides):
+            mate[group] = group[::-1] if len(group) > 1 else -1
+    return mate
+
+
+def _crowds(mesh: Mesh, mate: Array | None = None) -> list[Array]:
+    """The half-edges of each edge with more than two faces, or with two that run along it in the same direction."""
+    mate = mates(mesh.faces, oriented=True) if mate is None else mate
     order, starts = grouped_edges(mesh.faces)
     return [order[starts[edge] : starts[edge + 1]] for edge in np.flatnonzero(mate[order[starts[:-1]]] == -2)]
 
@@ -151,7 +167,7 @@ def _middles(mesh: Mesh) -> Mesh:
     used, dropped = set(), []
     new_vertices, new_faces = [], []
     flat = mesh.faces.ravel()
-    for sides in _crowds(mesh, mates(mesh.faces, oriented=True)):
+    for sides in _crowds(mesh):
         for group in _groups(mesh, sides)[1:]:
             group_faces = [side // 3 for side in group]
             if used.intersection(group_faces):
