@@ -7,7 +7,6 @@ overlap are joined (union and find with path halving), so that a voxel is looked
 """
 
 import numpy as np
-from scipy import ndimage
 
 from engine.jit import kernel, parallel_kernel, prange
 
@@ -15,9 +14,6 @@ Array = np.ndarray
 
 COARSE = 128
 """Cells along the longest side of the grid on which holes are closed."""
-
-SIX = ndimage.generate_binary_structure(3, 1)
-"""The six neighbours over faces."""
 
 
 def enclosed(solid: Array, radius: float = 0.0) -> Array:
@@ -64,27 +60,55 @@ def _behind_holes(solid: Array, radius: float) -> Array:
     margin = steps + 2
     shape = [-(-side // factor) for side in solid.shape]
     coarse = np.zeros([side + 2 * margin for side in shape], bool)
-    inner = tuple(slice(margin, margin + side) for side in shape)
-    _reduce_any(solid, factor, coarse[inner])
-    hollow = cavities(ndimage.binary_dilation(coarse, SIX, iterations=steps))
-    if not hollow.any():
-        return np.zeros_like(solid)
-    hollow = ndimage.binary_dilation(hollow, SIX, iterations=steps + 1)[inner]
-    for axis in range(3):
-        hollow = np.repeat(hollow, factor, axis)
-    return hollow[tuple(map(slice, solid.shape))] & ~solid
+    _reduce_any(solid, factor, margin, coarse)
+    hollow = cavities(_thickened(coarse, steps))
+    result = np.zeros_like(solid)
+    if hollow.any():
+        _enlarge(_thickened(hollow, steps + 1), factor, margin, solid, result)
+    return result
+
+
+def _thickened(mask: Array, steps: int) -> Array:
+    """`mask` [X, Y, Z] grown by `steps` over faces; nothing grows into the border."""
+    for _ in range(steps):
+        grown = mask.copy()
+        _thicken(mask, grown)
+        mask = grown
+    return mask
 
 
 @parallel_kernel
-def _reduce_any(solid, factor, coarse):
-    """Whether any voxel of a block of `factor`^3 is solid."""
+def _reduce_any(solid, factor, margin, coarse):
+    """Marks the cells of `coarse` whose block of `factor`^3 voxels has a solid one."""
     planes, rows, columns = solid.shape
-    for x in prange(coarse.shape[0]):
+    for x in prange(-(-planes // factor)):
         for fine_x in range(x * factor, min(planes, (x + 1) * factor)):
             for fine_y in range(rows):
+                cells = coarse[x + margin, fine_y // factor + margin]
                 for fine_z in range(columns):
                     if solid[fine_x, fine_y, fine_z]:
-                        coarse[x, fine_y // factor, fine_z // factor] = True
+                        cells[fine_z // factor + margin] = True
+
+
+@parallel_kernel
+def _enlarge(coarse, factor, margin, solid, result):
+    """Marks the voxels, where not solid, of the marked cells."""
+    planes, rows, columns = solid.shape
+    for x in prange(planes):
+        for y in range(rows):
+            cells = coarse[x // factor + margin, y // factor + margin]
+            for z in range(columns):
+                result[x, y, z] = cells[z // factor + margin] and not solid[x, y, z]
+
+
+@parallel_kernel
+def _thicken(mask, grown):
+    for x in prange(1, mask.shape[0] - 1):
+        for y in range(1, mask.shape[1] - 1):
+            here, below, above = mask[x, y], mask[x - 1, y], mask[x + 1, y]
+            before, after, out = mask[x, y - 1], mask[x, y + 1], grown[x, y]
+            for z in range(1, mask.shape[2] - 1):
+                out[z] = here[z] | here[z - 1] | here[z + 1] | below[z] | above[z] | before[z] | after[z]
 
 
 @parallel_kernel
