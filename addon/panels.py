@@ -18,6 +18,8 @@ TEXT_MARGIN = 88
 WAITING_SHOWN = 4
 FINISHED_SHOWN = 3
 
+_SPLATS_ICON = "OUTLINER_OB_POINTCLOUD"
+
 
 class GAUSSMITH_PT_main(bpy.types.Panel):
     bl_idname = "GAUSSMITH_PT_main"
@@ -34,7 +36,7 @@ class GAUSSMITH_PT_main(bpy.types.Panel):
         column = layout.column()
         column.scale_y = 1.6
         column.operator("gaussmith.generate", icon="MESH_MONKEY", text=_generate_text())
-        layout.operator("gaussmith.import_splats", icon="OUTLINER_OB_POINTCLOUD", text="Import Splats as Mesh")
+        layout.operator("gaussmith.import_splats", icon=_SPLATS_ICON, text="Import Splats as Mesh")
         _draw_jobs(layout, context, width)
 
 
@@ -87,8 +89,8 @@ class GAUSSMITH_PT_object(bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         record = read_record(context.object) or {}
         width = _text_width(context)
-        source = record.get("picture") or record.get("splats") or ""
-        self.layout.label(text=Path(source).name or context.object.name, icon="FILE_IMAGE" if source else "MESH_DATA")
+        source = record.get("picture") or record.get("splats") or context.object.name
+        self.layout.label(text=Path(source).name, icon="FILE_IMAGE" if "picture" in record else _SPLATS_ICON)
         split = self.layout.split(factor=0.5)
         names, values = split.column(align=True), split.column(align=True)
         names.alignment = "RIGHT"
@@ -130,9 +132,7 @@ def _draw_picture(layout: bpy.types.UILayout, settings) -> None:
         hint.label(text="", icon="BLANK1")
         row = hint.row()
         row.alignment = "CENTER"
-        row.label(
-            text="No preview" if settings.picture else "Drop a picture or splats on the viewport", icon="IMAGE_DATA"
-        )
+        row.label(text="No preview" if settings.picture else "Drop pictures or splats in the view", icon="IMAGE_DATA")
         hint.label(text="", icon="BLANK1")
     row = column.row(align=True)
     row.prop(settings, "picture", text="")

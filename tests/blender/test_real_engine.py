@@ -5,8 +5,15 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+from addon.glb import read_glb
+from engine.fields.splats import write_splats
+from tests.engine.shapes import box
 
 from .conftest import HOSTS, INSIDE, PROGRAMS, ROOT, check_outcome, find_blender, run_in_window
 
@@ -35,6 +42,55 @@ def test_a_picture_becomes_a_mesh_headless(host, real, tmp_path):
     assert (tmp_path / "teapot.glb").read_bytes()[:4] == b"glTF"
 
 
+@pytest.fixture(scope="module")
+def crate(tmp_path_factory) -> Path:
+    """A file of splats, z up: a box of 1.4 by 1 by 0.6 whose middle is at (5, 6, 7), red towards -y and else green."""
+    folder = tmp_path_factory.mktemp("splats")
+    splats = box((0.7, 0.5, 0.3), 0.03)
+    colors = np.where((splats.means[:, 1:2] < -0.49), (0.9, 0.1, 0.1), (0.1, 0.7, 0.1))
+    moved = splats.means + np.array([5, 6, 7])
+    write_splats(
+        folder / "crate.spz", replace(splats, means=moved.astype(np.float32), colors=colors.astype(np.float32))
+    )
+    return folder / "crate.spz"
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_splats_become_a_mesh_that_keeps_its_place_headless(host, real, crate, tmp_path):
+    report = tmp_path / "report.jsonl"
+    flags = ("--up", "z", "--keep-frame", "--faces", 2000, "--texture", 512, "--lods", 1, "--watertight")
+    arguments = (crate, "--output", tmp_path, *flags, "--report", report)
+    done = find_blender(host).run(ROOT / "addon" / "batch.py", *arguments, environ=real)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (record,) = [json.loads(line) for line in report.read_text().splitlines()]
+    assert (record["status"], record["watertight"], record["manifold"], record["genus"]) == ("done", True, True, 0)
+    mesh = read_glb(tmp_path / "crate.glb")
+    assert 500 < len(mesh.starts) <= 1.02 * 2000
+    np.testing.assert_allclose(mesh.vertices.min(0), (4.3, 5.5, 6.7), atol=0.03)
+    np.testing.assert_allclose(mesh.vertices.max(0), (5.7, 6.5, 7.3), atol=0.03)
+    assert mesh.extras["watertight"] is True
+    assert record["lods"] == [str(tmp_path / "crate_LOD1.glb")]
+    level = read_glb(tmp_path / "crate_LOD1.glb")
+    assert 100 < len(level.starts) <= 1.05 * 500
+    np.testing.assert_allclose((level.vertices.min(0) + level.vertices.max(0)) / 2, (5, 6, 7), atol=0.03)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_quads_with_all_maps_from_splats_headless(host, real, crate, tmp_path):
+    flags = ("--topology", "quads", "--normal-map", "--occlusion", "--image", "webp", "--faces", 1000, "--texture", 512)
+    arguments = (crate, "--output", tmp_path, *flags)
+    done = find_blender(host).run(ROOT / "addon" / "batch.py", *arguments, environ=real, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    mesh = read_glb(tmp_path / "crate.glb")
+    sizes = np.diff(mesh.starts, append=len(mesh.corners))
+    assert set(sizes) == {4}
+    assert 0.98 * 1000 <= len(sizes) <= 1.02 * 1000
+    assert mesh.color.suffix == ".webp"
+    assert mesh.normal is not None
+    assert mesh.occlusion is not None
+    assert mesh.extras["quads"] is True
+
+
 def test_options_out_of_range_end_with_2(real, tmp_path):
     done = find_blender("bpy").run(
         ROOT / "addon" / "batch.py", PICTURE, "--output", tmp_path, "--texture", 7, environ=real
@@ -45,16 +101,24 @@ def test_options_out_of_range_end_with_2(real, tmp_path):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_picture_becomes_an_object_in_a_window(name, user, real, tmp_path):
+def test_a_picture_and_dropped_splats_become_objects_in_a_window(name, user, real, crate, tmp_path):
     _, own = user(name)
     own = {**own, "GAUSSMITH_ENGINE_PYTHON": real["GAUSSMITH_ENGINE_PYTHON"]}
     shutil.copy(PICTURE, tmp_path)
+    shutil.copy(crate, tmp_path)
     done = run_in_window(name, INSIDE / "real_engine_facts.py", tmp_path, own)
-    fact = "fact_a_picture_becomes_a_closed_textured_mesh_at_the_cursor"
-    check_outcome(tmp_path / "outcomes.json", fact, done.stdout + done.stderr)
+    for fact in WINDOW_FACTS:
+        check_outcome(tmp_path / "outcomes.json", fact, done.stdout + done.stderr)
     assert done.returncode == 0
     left = [words for words in _command_lines() if str(own["BLENDER_USER_RESOURCES"]) in words]
     assert left == []
+
+
+WINDOW_FACTS = (
+    "fact_a_picture_becomes_a_closed_textured_mesh_at_the_cursor",
+    "fact_dropped_splats_become_a_closed_mesh_at_the_cursor",
+    "fact_imported_splats_with_z_up_stand_and_have_levels_of_detail",
+)
 
 
 def _command_lines() -> list[str]:

@@ -42,8 +42,15 @@ def run_all(facts: list[Callable[[], None]], results: Results, before_each: Call
 class Stepper:
     """Runs generator facts from a timer: call `step` until it returns None; it returns seconds until the next call."""
 
-    def __init__(self, facts: list[Callable[[], Generator]], results: Results, before_each: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        facts: list[Callable[[], Generator]],
+        results: Results,
+        before_each: Callable[[], None],
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
         self._pending, self._results, self._before = list(facts), results, before_each
+        self._wait_seconds = wait_seconds
         self._running: Iterator | None = None
         self._name = ""
         self._condition: Callable[[], bool] | None = None
@@ -58,7 +65,7 @@ class Stepper:
                 self._name, self._running = fact.__name__, chain(self._before(), fact())
             if self._condition is not None:
                 if not self._condition():
-                    assert time.monotonic() < self._deadline, f"waited {WAIT_SECONDS} s in vain"
+                    assert time.monotonic() < self._deadline, f"waited {self._wait_seconds} s in vain"
                     return 0.05
                 self._condition = None
             wanted = next(self._running)
@@ -69,7 +76,7 @@ class Stepper:
             self._end(traceback.format_exc())
             return 0.05
         if callable(wanted):
-            self._condition, self._deadline = wanted, time.monotonic() + WAIT_SECONDS
+            self._condition, self._deadline = wanted, time.monotonic() + self._wait_seconds
             return 0.05
         return wanted
 

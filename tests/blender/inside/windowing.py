@@ -15,7 +15,7 @@ from pathlib import Path
 
 import bpy
 
-from tests.blender.inside.harness import Results, Stepper
+from tests.blender.inside.harness import WAIT_SECONDS, Results, Stepper
 
 RESULTS, FOLDER = (Path(argument) for argument in sys.argv[sys.argv.index("--") + 1 :][:2])
 MODULE = "bl_ext.user_default.gaussmith"
@@ -117,9 +117,9 @@ def objects() -> set[str]:
     return {ob.name for ob in bpy.data.objects}
 
 
-def run_and_quit(facts: list[Callable[[], Generator]]) -> None:
+def run_and_quit(facts: list[Callable[[], Generator]], wait_seconds: float = WAIT_SECONDS) -> None:
     """Runs facts one after another, each in a new file, and then quits Blender."""
-    stepper = Stepper(facts, Results(RESULTS), fresh)
+    stepper = Stepper(facts, Results(RESULTS), fresh, wait_seconds)
 
     def step() -> float | None:
         ticks.append(time.monotonic())
