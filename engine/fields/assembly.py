@@ -29,13 +29,18 @@ MAX_GAUSSIANS = 10_000_000
 MAX_SH_BYTES = 256 << 20
 """Above this, the share of the view in the colours is not kept: a surface needs little of it."""
 
+_MANY_BYTES = 64 << 20
+_MOST_PACKED = 200
+_LONGEST_TEXT = 100
+
 EXPORT_AGAIN = "Download or export it again."
 
 
 class Assembly:
     """Gaussians of one file as they are decoded; `finish` gives them.
 
-    `count` must have been checked against the size of the file before. Raises `SplatFileError` where it is 0 or more
+    `count` must have been checked against the size of the file before. Floating point warnings are the caller's to
+    silence: NaN and infinity are expected. Raises `SplatFileError` where it is 0 or more
     than `MAX_GAUSSIANS`. `sh` is the number K of coefficients per colour beyond the first that the file holds.
     """
 
@@ -63,19 +68,19 @@ class Assembly:
         self, means: Array, quats: Array, scales: Array, opacities: Array, colors: Array, sh: Array | None = None
     ) -> None:
         """The next Gaussians, n at a time, after activation: means [n, 3], quats [n, 4] wxyz, scales [n, 3],
-        opacities [n], colors [n, 3], sh [n, >= K, 3]. Opacities and colours are cut to [0, 1]."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            largest = np.abs(quats).max(1)
-            tests = (
-                ("NaN or infinity in the position", ~np.isfinite(means).all(1)),
-                ("a position beyond 1e6", np.abs(means).max(1) > MAX_COORDINATE),
-                ("NaN in the size", np.isnan(scales).any(1)),
-                ("a size beyond 1e6", scales.max(1) > MAX_COORDINATE),
-                ("NaN or infinity in the rotation", ~np.isfinite(largest)),
-                ("a rotation that is a quaternion of length 0", largest < 1e-8),
-                ("NaN in the opacity", np.isnan(opacities)),
-                ("NaN in the colour", np.isnan(colors).any(1)),
-            )
+        opacities [n], colors [n, 3], sh [n, >= K, 3] (finite where of half precision). Opacities and colours are cut
+        to [0, 1]."""
+        largest = np.abs(quats).max(1)
+        tests = (
+            ("NaN or infinity in the position", ~np.isfinite(means).all(1)),
+            ("a position beyond 1e6", np.abs(means).max(1) > MAX_COORDINATE),
+            ("NaN in the size", np.isnan(scales).any(1)),
+            ("a size beyond 1e6", scales.max(1) > MAX_COORDINATE),
+            ("NaN or infinity in the rotation", ~np.isfinite(largest)),
+            ("a rotation that is a quaternion of length 0", largest < 1e-8),
+            ("NaN in the opacity", np.isnan(opacities)),
+            ("NaN in the colour", np.isnan(colors).any(1)),
+        )
         good = np.ones(len(means), bool)
         for reason, mask in tests:
             if broken := int(np.count_nonzero(mask & good)):
@@ -91,8 +96,10 @@ class Assembly:
         self._opacities[start:stop] = np.clip(opacities[index], 0, 1)
         self._colors[start:stop] = np.clip(colors[index], 0, 1)
         if self._sh is not None and sh is not None:
-            values = np.nan_to_num(sh[index, : self.sh_kept], nan=0.0, posinf=MAX_SH, neginf=-MAX_SH)
-            self._sh[start:stop] = np.clip(values, -MAX_SH, MAX_SH)
+            values = sh[index, : self.sh_kept]
+            if values.dtype != np.float16:
+                values = np.clip(np.where(np.isnan(values), 0, values), -MAX_SH, MAX_SH)
+            self._sh[start:stop] = values
         self.kept = stop
 
     def finish(self, note: Note | None = None) -> Gaussians:
@@ -120,6 +127,20 @@ class Assembly:
         )
 
 
+def check_packing(name: str, unpacked: int, packed: int) -> None:
+    """Raises `SplatFileError` where many bytes would come out of few: positions are never so alike in a real file."""
+    if unpacked > _MANY_BYTES and unpacked > _MOST_PACKED * packed:
+        raise SplatFileError(
+            f"{name} is damaged: its {packed:,} bytes would become {unpacked:,}, which no real splats do.", EXPORT_AGAIN
+        )
+
+
+def shortened(text: object) -> str:
+    """What another library says, fit for a sentence: printable, without its end, not long."""
+    plain = "".join(char if char.isprintable() else "?" for char in str(text)).strip().rstrip(".")
+    return plain if len(plain) <= _LONGEST_TEXT else plain[:_LONGEST_TEXT] + "..."
+
+
 def sigmoid(logits: Array) -> Array:
     """Opacity in [0, 1] of logits, which may be infinite: float32, [N]."""
     return (1 / (1 + np.exp(-np.clip(logits, -80, 80)))).astype(np.float32)
@@ -127,8 +148,7 @@ def sigmoid(logits: Array) -> Array:
 
 def exponential(log_scales: Array) -> Array:
     """Standard deviations of natural logarithms, float32: thin ones by `MIN_SCALE`, oversized ones infinite."""
-    with np.errstate(over="ignore"):
-        return np.exp(np.maximum(log_scales, np.log(MIN_SCALE)).astype(np.float32))
+    return np.exp(np.maximum(log_scales, np.log(MIN_SCALE)).astype(np.float32))
 
 
 def dc_color(f_dc: Array) -> Array:

@@ -42,11 +42,14 @@ def read_compressed(name: str, stream: BinaryIO, header: "Header", note: Note | 
         raise SplatFileError(f"{name} lacks the properties {' '.join(missing)}.", EXPORT_AGAIN)
     if any(vertex.dtype(header.order)[word].itemsize != 4 for word in WORDS):
         raise SplatFileError(f"{name} is damaged: packed properties need 32 bits each.", EXPORT_AGAIN)
+    if sh and any(kind != "u1" for kind in sh.types):
+        raise SplatFileError(f"{name} is damaged: compressed harmonics need bytes.", EXPORT_AGAIN)
     if chunk.count * PER_CHUNK < vertex.count or (sh and sh.count < vertex.count):
         raise SplatFileError(
             f"{name} is damaged: {vertex.count:,} Gaussians need more chunks or harmonics.", EXPORT_AGAIN
         )
-    coefficients = len(sh.names) // 3 if sh else 0
+    rests = header.counted(sh, "f_rest_") if sh else 0
+    coefficients = rests // 3
     gaussians = Assembly(name, vertex.count, coefficients)
     for start in range(0, vertex.count, CHUNK):
         rows = header.rows(stream, vertex, start, min(CHUNK, vertex.count - start))
@@ -57,17 +60,14 @@ def read_compressed(name: str, stream: BinaryIO, header: "Header", note: Note | 
         rgb = rgba[:, :3]
         if all(prop in chunk.names for prop in COLOR_BOUNDS):
             rgb = _between(chunks, COLOR_BOUNDS, owner, rgb)
-        with np.errstate(invalid="ignore", over="ignore"):
-            gaussians.add(
-                _between(chunks, BOUNDS, owner, _three(position)),
-                _quaternions(rotation),
-                exponential(_between(chunks, SCALE_BOUNDS, owner, _three(scale))),
-                rgba[:, 3],
-                rgb,
-                _harmonics(header.rows(stream, sh, start, len(rows)), coefficients)
-                if sh and gaussians.sh_kept
-                else None,
-            )
+        gaussians.add(
+            _between(chunks, BOUNDS, owner, _three(position)),
+            _quaternions(rotation),
+            exponential(_between(chunks, SCALE_BOUNDS, owner, _three(scale))),
+            rgba[:, 3],
+            rgb,
+            _harmonics(header.rows(stream, sh, start, len(rows)), coefficients) if sh and gaussians.sh_kept else None,
+        )
     return gaussians.finish(note)
 
 
@@ -92,6 +92,8 @@ def _quaternions(words: Array) -> Array:
 def _harmonics(rows: Array, coefficients: int) -> Array:
     """[n, K, 3]: bytes are the middles of 256 steps over [-4, 4], but for the first and the last."""
     names = [f"f_rest_{i}" for i in range(3 * coefficients)]
-    values = np.stack([rows[name].astype(np.float32) for name in names], -1)
-    values = np.where(values <= 0, 0, np.where(values >= 255, 1, (values + 0.5) / 256)) * 8 - 4
+    steps = (np.arange(256) + 0.5) / 256
+    steps[0], steps[-1] = 0, 1
+    bytes_ = np.stack([rows[name].astype(np.uint8) for name in names], -1)
+    values = (steps * 8 - 4).astype(np.float16)[bytes_]
     return values.reshape(len(rows), 3, coefficients).transpose(0, 2, 1)

@@ -11,6 +11,8 @@ from engine.fields import harmonics
 
 Array = np.ndarray
 
+_ROWS = 1 << 16  # checked together, so that checks take no memory to speak of
+
 MAX_SH = 1000.0
 """Coefficients of the view's share in a colour beyond this are cut to it: colours end at 1."""
 
@@ -46,12 +48,7 @@ class Gaussians:
             value = getattr(self, name)
             if count and (value.min() < 0 or value.max() > 1):
                 raise InputError(f"Gaussians need {name} in [0, 1], found {value.min():g} to {value.max():g}.")
-        largest = np.abs(self.quats).max(1, keepdims=True, initial=0)
-        if count and largest.min() < 1e-8:
-            raise InputError("Gaussians need quaternions of non-zero length, found one of length 0.")
-        quats = self.quats / largest  # so that the squares of huge ones stay finite
-        quats /= np.sqrt(np.einsum("nq,nq->n", quats, quats))[:, None]
-        object.__setattr__(self, "quats", quats)
+        object.__setattr__(self, "quats", _normalised(self.quats))
         if self.sh is not None:
             object.__setattr__(self, "sh", self._checked_sh(np.asarray(self.sh), count))
 
@@ -61,7 +58,7 @@ class Gaussians:
             raise InputError(f"Gaussians need sh of shape ({count}, 3 or 8 or 15, 3), found {sh.shape}.")
         if sh.dtype != np.float16:
             sh = np.clip(sh, -MAX_SH, MAX_SH).astype(np.float16)
-        if not np.isfinite(sh).all():
+        if not all(np.isfinite(sh[start : start + _ROWS]).all() for start in range(0, count, _ROWS)):
             raise InputError("Gaussians need finite sh, found NaN or infinity.")
         return sh if sh.shape[1] else None
 
@@ -134,6 +131,20 @@ def averaged_colors(gaussians: Gaussians, outward: Array) -> Array:
     `gaussians.colors`. In closed form, see `harmonics.averaged`.
     """
     return harmonics.averaged(gaussians.colors, gaussians.sh, outward)
+
+
+def _normalised(quats: Array) -> Array:
+    """Quaternions [N, 4] of unit length; those that have it already are not copied."""
+    with np.errstate(over="ignore"):
+        squares = np.einsum("nq,nq->n", quats, quats)
+    if (np.abs(squares - 1) < 1e-6).all():
+        return quats
+    largest = np.abs(quats).max(1, keepdims=True)
+    if largest.min() < 1e-8:
+        raise InputError("Gaussians need quaternions of non-zero length, found one of length 0.")
+    quats = quats / largest  # so that the squares of huge ones stay finite
+    quats /= np.sqrt(np.einsum("nq,nq->n", quats, quats))[:, None]
+    return quats
 
 
 def _turned(quats: Array, rotation: Array) -> Array:

@@ -94,6 +94,7 @@ def rotated(sh: Array, rotation: Array) -> Array:
     for start, stop in BANDS[:highest]:
         turn = np.linalg.lstsq(after[:, start:stop], before[:, start:stop], rcond=None)[0].astype(np.float32)
         for first in range(0, len(sh), _CHUNK):
-            part = slice(first, first + _CHUNK)
-            result[part, start:stop] = np.einsum("jk,nkc->njc", turn, sh[part, start:stop].astype(np.float32))
+            part = sh[first : first + _CHUNK, start:stop].astype(np.float32).transpose(1, 0, 2)
+            turned = turn @ part.reshape(stop - start, -1)
+            result[first : first + _CHUNK, start:stop] = turned.reshape(part.shape).transpose(1, 0, 2)
     return result

@@ -25,7 +25,7 @@ from plyfile import PlyData, PlyElement
 
 from engine.conventions import SH_C0
 from engine.errors import InputError, SplatFileError
-from engine.fields.assembly import CHUNK, EXPORT_AGAIN, Assembly, Note, dc_color, exponential, sigmoid
+from engine.fields.assembly import CHUNK, EXPORT_AGAIN, Assembly, Note, dc_color, exponential, shortened, sigmoid
 from engine.fields.compressed_ply import WORDS, read_compressed
 from engine.fields.gaussians import Gaussians
 from engine.paths import written_whole
@@ -62,7 +62,7 @@ def read_ply(path: Path, note: Note | None = None) -> Gaussians:
         header.check(path.name, path.stat().st_size)
         vertex = header.element("vertex")
         if vertex is None:
-            found = ", ".join(element.name for element in header.elements) or "none"
+            found = shortened(", ".join(element.name for element in header.elements)) or "none"
             raise SplatFileError(f"{path.name} has no element 'vertex' (found: {found}).", _EXPORT_HINT)
         if WORDS[0] in vertex.names:
             return read_compressed(path.name, stream, header, note)
@@ -75,9 +75,7 @@ def _read_inria(name: str, stream: BinaryIO, header: "Header", vertex: "Element"
         raise SplatFileError(
             f"{name} lacks the properties {' '.join(missing)}{_what_instead(vertex, header)}.", _EXPORT_HINT
         )
-    rests = 0
-    while f"f_rest_{rests}" in vertex.names:
-        rests += 1
+    rests = header.counted(vertex, "f_rest_")
     gaussians = Assembly(name, vertex.count, rests // 3)
     flat, activated = "scale_2" not in vertex.names, None
     columns = {wanted: vertex.names.index(wanted) for wanted in NEEDED if wanted in vertex.names}
@@ -186,6 +184,14 @@ class Header:
         return next((element for element in self.elements if element.name == name), None)
 
     @staticmethod
+    def counted(element: Element, stem: str) -> int:
+        """How many of an element's properties are called stem0, stem1 and so on."""
+        number = 0
+        while f"{stem}{number}" in element.names:
+            number += 1
+        return number
+
+    @staticmethod
     def read(name: str, stream: BinaryIO) -> "Header":
         """Raises `SplatFileError` where the text is not that of a PLY header."""
         if stream.read(3) != b"ply":
@@ -211,7 +217,9 @@ class Header:
                 case ["ply"] | ["comment", *_] | ["obj_info", *_] | []:
                     pass
                 case words:
-                    raise SplatFileError(f"{name} has a damaged header: found {' '.join(words)[:60]!r}.", _EXPORT_HINT)
+                    raise SplatFileError(
+                        f"{name} has a damaged header: found {shortened(' '.join(words))[:60]!r}.", _EXPORT_HINT
+                    )
         raise SplatFileError(f"{name} is truncated: its header has no end.", EXPORT_AGAIN)
 
     def check(self, name: str, file_size: int) -> None:
@@ -248,26 +256,25 @@ class Header:
 
     def table(self, name: str, stream: BinaryIO, element: Element, start: int, count: int) -> Array:
         """Rows [count, properties] float32. Those of a text file come one after the other, `start` is not looked at."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            if not self.text:
-                rows = self.rows(stream, element, start, count)
-                return structured_to_unstructured(rows, np.float32, casting="unsafe")
-            if start == 0:
-                stream.seek(self.size)
-                for before in self.elements[: self.elements.index(element)]:
-                    for _ in range(before.count):
-                        stream.readline()
-            try:
-                rows = np.loadtxt(stream, np.float64, comments=None, max_rows=count, ndmin=2, encoding="latin1")
-            except (ValueError, UnicodeError) as error:
-                raise SplatFileError(f"{name} is damaged: {error}.", EXPORT_AGAIN) from error
-            if rows.shape != (count, len(element.names)):
-                raise SplatFileError(
-                    f"{name} is damaged or truncated: expected {count:,} rows of {len(element.names)} numbers, "
-                    f"found {rows.shape[0]:,} of {rows.shape[1]}.",
-                    EXPORT_AGAIN,
-                )
-            return rows.astype(np.float32)
+        if not self.text:
+            rows = self.rows(stream, element, start, count)
+            return structured_to_unstructured(rows, np.float32, casting="unsafe")
+        if start == 0:
+            stream.seek(self.size)
+            for before in self.elements[: self.elements.index(element)]:
+                for _ in range(before.count):
+                    stream.readline()
+        try:
+            rows = np.loadtxt(stream, np.float64, comments=None, max_rows=count, ndmin=2, encoding="latin1")
+        except (ValueError, UnicodeError) as error:
+            raise SplatFileError(f"{name} is damaged: {shortened(error)}.", EXPORT_AGAIN) from error
+        if rows.shape != (count, len(element.names)):
+            raise SplatFileError(
+                f"{name} is damaged or truncated: expected {count:,} rows of {len(element.names)} numbers, "
+                f"found {rows.shape[0]:,} of {rows.shape[1]}.",
+                EXPORT_AGAIN,
+            )
+        return rows.astype(np.float32)
 
 
 def _what_instead(vertex: Element, header: Header) -> str:

@@ -196,7 +196,7 @@ def _under(gaussians: Gaussians, keep: Array, ground: _Ground, mask: Array, cell
     heights = gaussians.means @ ground.normal.astype(np.float32) - ground.height - ground.thickness
     feet = ground.plane(gaussians.means[mask & (heights < 2 * cell)])
     under = np.zeros(len(gaussians), bool)
-    index = np.flatnonzero(keep & (heights <= 0))
+    index = np.flatnonzero(keep & (heights <= 0) & (heights >= -2 * ground.thickness))
     if not len(feet) or not len(index):
         return under
     low, high = feet.min(0), feet.max(0)

@@ -29,8 +29,10 @@ from engine.fields.assembly import (
     MAX_GAUSSIANS,
     Assembly,
     Note,
+    check_packing,
     dc_color,
     exponential,
+    shortened,
     sigmoid,
     smallest_three,
 )
@@ -57,7 +59,9 @@ def read_sog(path: Path, note: Note | None = None) -> Gaussians:
     Raises `SplatFileError` where meta and images disagree or something is missing.
     """
     if not zipfile.is_zipfile(path):
-        if path.open("rb").read(2) == b"PK":
+        with path.open("rb") as stream:
+            packed = stream.read(2) == b"PK"
+        if packed:
             raise SplatFileError(f"{path.name} is a damaged or truncated zip file.", EXPORT_AGAIN)
         return _read(path.name, lambda member, limit: _from_folder(path, member, limit), path.name, note)
     try:
@@ -72,7 +76,7 @@ def read_sog(path: Path, note: Note | None = None) -> Gaussians:
                 note,
             )
     except _ZIP_ERRORS as error:
-        raise SplatFileError(f"{path.name} is damaged: {str(error).rstrip('.')}.", EXPORT_AGAIN) from error
+        raise SplatFileError(f"{path.name} is damaged: {shortened(error)}.", EXPORT_AGAIN) from error
 
 
 Member = Callable[[str, int], bytes]
@@ -83,7 +87,7 @@ def _from_folder(meta: Path, member: str, limit: int) -> bytes:
     file = meta.parent / member
     if not file.is_file():
         raise SplatFileError(
-            f"{meta.name} names {member}, which is not beside it.", "Keep the files of a splat together."
+            f"{meta.name} names {shortened(member)}, which is not beside it.", "Keep the files of a splat together."
         )
     with file.open("rb") as stream:
         return _limited(stream.read(limit + 1), member, limit)
@@ -108,6 +112,7 @@ def _read(name: str, member: Member, meta_name: str, note: Note | None) -> Gauss
     low, high = images.pixels("means", 0), images.pixels("means", 1)
     quats, scales, sh0 = (images.pixels(part, 0) for part in ("quats", "scales", "sh0"))
     palette, labels = images.harmonics()
+    check_packing(name, 20 * meta.count, images.packed)
     gaussians = Assembly(name, meta.count, 0 if palette is None else palette.shape[1])
     bounds = np.array([meta.numbers("means", end, 3) for end in ("mins", "maxs")], np.float32)
     steps, colors = meta.table("scales", 3), meta.table("sh0", 4)
@@ -149,7 +154,7 @@ class Meta:
         try:
             self.values: Any = json.loads(content)
         except (ValueError, RecursionError) as error:
-            raise SplatFileError(f"{name} has a damaged meta.json: {str(error).rstrip('.')}.", EXPORT_AGAIN) from error
+            raise SplatFileError(f"{name} has a damaged meta.json: {shortened(error)}.", EXPORT_AGAIN) from error
         if not isinstance(self.values, dict) or not isinstance(self.values.get("means"), dict):
             raise SplatFileError(f"{name} is JSON, but not about splats: there is no 'means'.", EXPORT_AGAIN)
         version = self.values.get("version", 1)
@@ -198,7 +203,9 @@ class Meta:
         return low + np.linspace(0, 1, 256, dtype=np.float32)[:, None] * (high - low)
 
     def _wrong(self, what: str, value: object) -> SplatFileError:
-        return SplatFileError(f"{self.name} has a damaged meta.json: {what} is {str(value)[:40]!r}.", EXPORT_AGAIN)
+        return SplatFileError(
+            f"{self.name} has a damaged meta.json: {what} is {shortened(value)[:40]!r}.", EXPORT_AGAIN
+        )
 
 
 def _is_number(value: object) -> bool:
@@ -212,6 +219,7 @@ class Images:
 
     def __init__(self, name: str, meta: Meta, member: Member) -> None:
         self.name, self.meta, self._member = name, meta, member
+        self.packed = 0  # bytes of all images so far
 
     def pixels(self, part: str, index: int) -> Array:
         """One image as [count, 4] uint8."""
@@ -252,6 +260,7 @@ class Images:
     def _image(self, file: str, most: int) -> Array:
         """[H, W, 4] uint8, of at most `most` pixels."""
         content = self._member(file, _MAX_PACKED)
+        self.packed += len(content)
         try:
             with Image.open(io.BytesIO(content), formats=("WEBP", "PNG")) as image:
                 width, height = image.size

@@ -11,6 +11,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from engine.errors import OutputError, SplatFileError
 from engine.fields.assembly import Note
 from engine.fields.gaussians import Gaussians
@@ -41,7 +43,8 @@ def read_splats(path: str | Path, note: Note | None = None) -> Gaussians:
             path = path / "meta.json"
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
-        return _reader(path, head)(path, note)
+        with np.errstate(all="ignore"):  # what comes out infinite or NaN is counted as broken
+            return _reader(path, head)(path, note)
     except OSError as error:
         raise SplatFileError(
             f"Could not read {path}: {error.strerror or error}.", "Check the path and your permission to read it."

@@ -28,7 +28,17 @@ import zstandard
 
 from engine.conventions import SH_C0
 from engine.errors import InputError, SplatFileError
-from engine.fields.assembly import CHUNK, EXPORT_AGAIN, Assembly, Note, dc_color, exponential, smallest_three
+from engine.fields.assembly import (
+    CHUNK,
+    EXPORT_AGAIN,
+    Assembly,
+    Note,
+    check_packing,
+    dc_color,
+    exponential,
+    shortened,
+    smallest_three,
+)
 from engine.fields.gaussians import Gaussians
 from engine.paths import written_whole
 
@@ -69,7 +79,7 @@ def read_spz(path: Path, note: Note | None = None) -> Gaussians:
         try:
             return _read_one_stream(path, stream, packed, note) if packed else _read_plain(path, stream, note)
         except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-            reason = str(error).rstrip(".") or "it ends too early"
+            reason = shortened(error) or "it ends too early"
             raise SplatFileError(f"{path.name} is damaged or truncated: {reason}.", EXPORT_AGAIN) from error
 
 
@@ -84,6 +94,7 @@ def _read_one_stream(path: Path, stream: BinaryIO, packed: bool, note: Note | No
                 f"found {size:,}{' packed' if packed else ''}.",
                 EXPORT_AGAIN,
             )
+        check_packing(path.name, needed, size)
         return _assembled(path.name, header, [content] * len(_PARTS), note)
 
 
@@ -104,6 +115,7 @@ def _read_plain(path: Path, stream: BinaryIO, note: Note | None) -> Gaussians:
             f"{path.name} is damaged or truncated: its table of contents does not fit {header.count:,} Gaussians.",
             EXPORT_AGAIN,
         )
+    check_packing(path.name, sum(wanted), path.stat().st_size)
     unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 27)
     sources, start = [], table + len(content)
     for packed, _ in found:
@@ -154,6 +166,7 @@ def _assembled(name: str, header: _Header, sources: list[Any], note: Note | None
     for part, size, source in zip(_PARTS, header.sizes(), sources, strict=False):
         if part != "harmonics" or gaussians.sh_kept:
             parts[part] = _unpacked(name, source, header.count * size).reshape(header.count, size)
+    steps = ((np.arange(256) - 128) / 128).astype(np.float16)
     for start in range(0, header.count, CHUNK):
         chunk = {part: values[start : start + CHUNK] for part, values in parts.items()}
         harmonics = chunk.get("harmonics")
@@ -163,7 +176,7 @@ def _assembled(name: str, header: _Header, sources: list[Any], note: Note | None
             exponential(chunk["scales"] / np.float32(16) - 10),
             chunk["alphas"][:, 0] / np.float32(255),
             dc_color((chunk["colors"] / np.float32(255) - 0.5) / _COLOR_SCALE),
-            None if harmonics is None else (harmonics.reshape(len(harmonics), -1, 3) - np.float32(128)) / 128,
+            None if harmonics is None else steps[harmonics.reshape(len(harmonics), -1, 3)],
         )
     return gaussians.finish(note)
 

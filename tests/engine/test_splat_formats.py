@@ -177,7 +177,7 @@ def test_huge_counts_are_refused_before_memory_is_taken(tmp_path):
 
 def test_more_gaussians_than_can_be_held_are_refused(tmp_path):
     parts = struct.pack("<IIBBBB", 2, 20_000_000, 0, 12, 0, 0) + bytes(1000)
-    packed = gzip.compress(b"NGSP" + parts) + bytes(400_000)
+    packed = gzip.compress(b"NGSP" + parts) + bytes(2_000_000)
     with pytest.raises(SplatFileError, match="20,000,000 Gaussians, expected at most 10,000,000"):
         read_bytes(tmp_path, packed)
 
