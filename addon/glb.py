@@ -49,7 +49,12 @@ class TexturedMesh:
     normal: ImageFile | None = None  # in tangent space, green up as in Blender
     normals: Array | None = None  # [V, 3] float32, those the normal map was baked for; None without a map
     occlusion: ImageFile | None = None  # in its red channel
-    extras: dict[str, Any] = field(default_factory=dict)  # what the engine says about the mesh
+    report: dict[str, Any] = field(default_factory=dict)  # what the engine says about the mesh
+
+    def counts(self) -> dict[str, Any]:
+        """What can be counted, under the names of the engine's report."""
+        sizes = np.diff(self.starts, append=len(self.corners))
+        return {"faces": len(sizes), "vertices": len(self.vertices), "quads": bool((sizes == 4).all())}
 
     def has_degenerate_faces(self) -> bool:
         """Whether some face has a vertex twice, which Blender must not be given."""
@@ -77,7 +82,7 @@ def read_glb(path: str | Path) -> TexturedMesh:
         occlusion = _image(document, binary, material.get("occlusionTexture"))
         normals = None if normal is None else _accessor(document, binary, attributes["NORMAL"]).astype(np.float32)
         has_polygons = NGON_ENCODING in primitive.get("extensions", {})
-        extras = dict(node.get("extras") or {})
+        report = dict((node.get("extras") or {}).get("gaussmith") or {})
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise GlbError(f"{path} is not a GLB of one textured mesh ({error!r}).") from error
     if color is None or not len(triangles) or triangles.max() >= len(positions):
@@ -96,7 +101,7 @@ def read_glb(path: str | Path) -> TexturedMesh:
         normal=normal,
         normals=None if normals is None else _in_blenders_frame(normals[first]),
         occlusion=occlusion,
-        extras=extras,
+        report=report,
     )
 
 

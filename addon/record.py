@@ -16,7 +16,7 @@ RECORD = "gaussmith"
 RECORD_VERSION = 1
 
 _KEPT = ("engine", "seconds", "watertight", "warnings")
-_MESH_FACTS = ("faces", "vertices", "quads", "watertight", "manifold", "components", "genus")
+_MESH_FACTS = ("faces", "vertices", "quads", "watertight", "manifold", "components", "genus", "surface")
 """What of the engine's report is about the mesh; the mesh's own file may say more."""
 
 
@@ -54,28 +54,32 @@ def mesh_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = []
     for key, label, form in _SHOWN:
         value = mesh.get(key)
-        if isinstance(value, int | float):
+        if isinstance(value, int | float | str):
             facts.append((label, form(value, mesh)))
     return facts
 
 
-def _yes_or_no(value: float, _mesh: Mapping[str, Any]) -> str:
+def _yes_or_no(value: Any, _mesh: Mapping[str, Any]) -> str:
     return "Yes" if value else "No"
 
 
-def _count(value: float, _mesh: Mapping[str, Any]) -> str:
+def _word(value: Any, _mesh: Mapping[str, Any]) -> str:
+    return {"density": "Density", "tsdf": "Depth Fusion"}.get(value, str(value))
+
+
+def _count(value: Any, _mesh: Mapping[str, Any]) -> str:
     return f"{value:,}"
 
 
-def _faces(value: float, mesh: Mapping[str, Any]) -> str:
+def _faces(value: Any, mesh: Mapping[str, Any]) -> str:
     return f"{value:,} quads" if mesh.get("quads") else f"{value:,} triangles"
 
 
-def _percent(value: float, _mesh: Mapping[str, Any]) -> str:
+def _percent(value: Any, _mesh: Mapping[str, Any]) -> str:
     return f"{value:.0%}"
 
 
-def _two_digits(value: float, _mesh: Mapping[str, Any]) -> str:
+def _two_digits(value: Any, _mesh: Mapping[str, Any]) -> str:
     return f"{value:.2f}"
 
 
@@ -89,6 +93,7 @@ _SHOWN = (
     ("charts", "UV Charts", _count),
     ("uv_coverage", "UV Coverage", _percent),
     ("uv_stretch", "UV Stretch", _two_digits),
+    ("surface", "Surface", _word),
     ("texels_per_metre", "Texels per Metre", lambda value, _mesh: f"{value:,.0f}"),
 )
 """What the panel shows of a mesh, in this order."""

@@ -43,8 +43,9 @@ def import_meshes(
         mesh.materials.append(material or _material(own_name, content))
         ob = bpy.data.objects.new(own_name, mesh)
         ob.location = base if location is None else location
-        own = {"mesh": {**({} if level else record.get("mesh", {})), **content.extras}}
-        write_record(ob, {**record, **own, **({"lod": level} if level else {})})
+        told = {} if level else record.get("mesh", {})  # the record is about the mesh, not about its levels
+        about = {"mesh": {**told, **content.counts(), **content.report}, **({"lod": level} if level else {})}
+        write_record(ob, {**record, **about})
         (collection or bpy.context.scene.collection).objects.link(ob)
         objects.append(ob)
     if len(objects) > 1:

@@ -45,7 +45,7 @@ def test_vertices_are_joined_and_stand_in_blenders_frame(known):
     assert mesh.color.suffix == ".png"
     assert mesh.normal is None
     assert mesh.occlusion is None
-    assert mesh.extras == {}
+    assert mesh.report == {}
 
 
 def test_what_the_engine_writes_is_read_back(tmp_path):
@@ -85,12 +85,19 @@ def test_all_that_the_engine_can_write_is_read_back(tmp_path):
         quads=True,
     )
     path = tmp_path / "strip.glb"
-    write_glb(path, mesh, "strip", image="webp", extras={"genus": 0}, placement=(2.0, np.array([5.0, 6.0, 7.0])))
+    write_glb(
+        path,
+        mesh,
+        "strip",
+        image="webp",
+        extras={"gaussmith": {"genus": 0}},
+        placement=(2.0, np.array([5.0, 6.0, 7.0])),
+    )
     read = read_glb(path)
     assert np.diff(read.starts, append=len(read.corners)).tolist() == [4] * 6
     assert read.color.data[8:12] == b"WEBP"
     assert {read.normal.data[:4], read.occlusion.data[:4]} == {b"\x89PNG"}
-    assert read.extras == {"genus": 0}
+    assert read.report == {"genus": 0}
     expected = 2 * vertices + [5, 6, 7]
     for number, quad in enumerate(quads):
         corners = read.corners[4 * number : 4 * number + 4]
@@ -110,6 +117,7 @@ def test_quads_are_put_together_again_with_their_uvs(tmp_path):
     sizes = np.diff(mesh.starts, append=len(mesh.corners))
     assert sizes.tolist() == [4] * 5 + [3] * 4
     assert len(sizes) == POLYGONS
+    assert mesh.counts() == {"faces": POLYGONS, "vertices": WELDED_VERTICES, "quads": False}  # the nose is triangles
     assert len(mesh.corner_uvs) == len(mesh.corners) == 4 * 5 + 3 * 4
     assert len(mesh.vertices) == WELDED_VERTICES
     for number in range(5):  # the same four corners as the two triangles of that side, in an order around it
@@ -135,13 +143,13 @@ def test_a_file_that_does_not_say_that_it_has_polygons_has_triangles(tmp_path):
 
 def test_webp_normal_map_occlusion_and_report_are_found(tmp_path):
     path = tmp_path / "all.glb"
-    write_known_glb(path, image="webp", normal_map=True, occlusion=True, extras={"genus": 0})
+    write_known_glb(path, image="webp", normal_map=True, occlusion=True, extras={"gaussmith": {"genus": 0}})
     mesh = read_glb(path)
     assert mesh.color.data[8:12] == b"WEBP"
     assert mesh.color.suffix == ".webp"
     assert mesh.normal.suffix == mesh.occlusion.suffix == ".png"
     assert mesh.normal.data != mesh.occlusion.data
-    assert mesh.extras == {"genus": 0}
+    assert mesh.report == {"genus": 0}
 
 
 def test_place_and_scale_of_a_node_keep_their_digits_far_from_the_origin(tmp_path):

@@ -32,7 +32,8 @@ def test_a_record_survives_as_text_and_a_spoilt_one_is_none():
 
 def test_the_facts_of_the_engines_mesh_report_are_shown_and_unknown_ones_left_out():
     report = MeshReport(9, 18, 11, True, True, True, 1, 0, 6.0, 1.0, charts=6, uv_coverage=0.71, uv_stretch=1.234)
-    facts = dict(mesh_facts({"mesh": json.loads(json.dumps(report.as_dict()))}))
+    told = {**report.as_dict(), "surface": "tsdf"}
+    facts = dict(mesh_facts({"mesh": json.loads(json.dumps(told))}))
     assert facts == {
         "Faces": "9 quads",
         "Vertices": "11",
@@ -43,6 +44,7 @@ def test_the_facts_of_the_engines_mesh_report_are_shown_and_unknown_ones_left_ou
         "UV Charts": "6",
         "UV Coverage": "71%",
         "UV Stretch": "1.23",
+        "Surface": "Depth Fusion",
     }
     assert mesh_facts({"mesh": {"faces": 1200, "genus": None}}) == [("Faces", "1,200 triangles")]
     assert mesh_facts({}) == mesh_facts({"mesh": "no"}) == []

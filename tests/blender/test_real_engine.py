@@ -68,7 +68,7 @@ def test_splats_become_a_mesh_that_keeps_its_place_headless(host, real, crate, t
     assert 500 < len(mesh.starts) <= 1.02 * 2000
     np.testing.assert_allclose(mesh.vertices.min(0), (4.3, 5.5, 6.7), atol=0.03)
     np.testing.assert_allclose(mesh.vertices.max(0), (5.7, 6.5, 7.3), atol=0.03)
-    assert mesh.extras["watertight"] is True
+    assert mesh.report["watertight"] is True
     assert record["lods"] == [str(tmp_path / "crate_LOD1.glb")]
     level = read_glb(tmp_path / "crate_LOD1.glb")
     assert 100 < len(level.starts) <= 1.05 * 500
@@ -88,7 +88,7 @@ def test_quads_with_all_maps_from_splats_headless(host, real, crate, tmp_path):
     assert mesh.color.suffix == ".webp"
     assert mesh.normal is not None
     assert mesh.occlusion is not None
-    assert mesh.extras["quads"] is True
+    assert mesh.report["quads"] is True
 
 
 def test_options_out_of_range_end_with_2(real, tmp_path):

@@ -114,7 +114,8 @@ def _work(request: protocol.Generate | protocol.MakeMesh, cancelled: set[str], w
         files[f"lod{level}" if level else "mesh"] = str(path)
     report = {
         "seconds": {stage: step_seconds for stage, _ in stages} | {"total": time.monotonic() - begin},
-        **_mesh_report(request.options, 0),
+        **_mesh_report(request.options),
+        "lods": [files[key] for key in files if key != "mesh"],
         "warnings": [],
         "request": {"seed": request.seed if is_picture else 0, "options": request.options},
     }
@@ -132,13 +133,13 @@ def _write(path: Path, options: dict, level: int) -> None:
         normal_map=options.get("normal_map", False),
         occlusion=options.get("occlusion", False),
         image=options.get("image", "png"),
-        extras=_mesh_report(options, level),
+        extras=None if level else {"gaussmith": _mesh_report(options)},
         placement=OWN_PLACE if options.get("keep_frame") else None,
     )
     os.replace(part, path)
 
 
-def _mesh_report(options: dict, level: int) -> dict:
+def _mesh_report(options: dict) -> dict:
     quads = options.get("topology") == "quads"
     return {
         "faces": POLYGONS if quads else FACES,
@@ -148,7 +149,8 @@ def _mesh_report(options: dict, level: int) -> dict:
         "manifold": True,
         "components": 1,
         "genus": 0,
-        "uv_coverage": 0.5 / (level + 1),
+        "uv_coverage": 0.5,
+        "surface": "density",
     }
 
 
