@@ -85,9 +85,12 @@ def photograph_view(mesh: Mesh, photograph: Photograph, texel: float) -> View | 
 
 
 def lay_photograph(view: View, texels: Texels, colors: Array, mirror: Mirror | None = None) -> Array:
-    """`colors` [P, 3] with the photograph over them; with `mirror`, its mirror image."""
+    """`colors` [P, 3] with the photograph over them; with `mirror`, its mirror image where that shows a texel better
+    than the photograph itself."""
     points, normals = texels.points, texels.normals
+    itself = np.zeros((len(texels), 4 if mirror is not None else 0), np.float32)
     if mirror is not None:
+        lay(view, points, normals, itself)
         points, normals = mirror.points(points), mirror.directions(normals)
         view = replace(view, tolerance=MIRROR_TOLERANCE * view.tolerance)
     sums = np.zeros((len(texels), 4), np.float32)
@@ -99,6 +102,8 @@ def lay_photograph(view: View, texels: Texels, colors: Array, mirror: Mirror | N
     matched = _matched(view, points[sampled], sums[sampled], colors[sampled])
     sums[:] = 0
     lay(matched, points, normals, sums)
+    if mirror is not None:
+        sums *= np.clip(1 - itself[:, 3:] / np.maximum(sums[:, 3:], 1e-9), 0, 1)
     return (BASE_WEIGHT * colors + sums[:, :3]) / (BASE_WEIGHT + sums[:, 3:])
 
 

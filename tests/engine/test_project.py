@@ -312,6 +312,17 @@ def test_on_symmetric_objects_the_photograph_also_paints_its_mirror_image():
     assert at_texels(bake(mesh, red_ball(), 128, photograph=seen, symmetry=True), texels)[far, 1].min() > 0.8
 
 
+def test_the_mirror_image_leaves_alone_what_the_photograph_shows_as_well(ball):
+    """Seen from the front: left green, right blue. Each side keeps its own."""
+    halves = np.where(np.arange(256)[None, :, None] < 128, GREEN, BLUE) * np.ones((256, 1, 1))
+    seen = photograph(halves)
+    texels = texels_of(ball, 128)
+    colors = at_texels(bake(ball, red_ball(), 128, photograph=seen, symmetry=True), texels)
+    left, right = (texels.points[:, 2] > 0.2) & (texels.points[:, 0] < -0.1), (texels.points[:, 0] > 0.1)
+    assert colors[left, 2].max() < 0.1
+    assert colors[right, 1].max() < 0.1
+
+
 def test_gaps_on_symmetric_objects_are_filled_from_the_other_half():
     """Gaussians on the right half only, red in front and blue behind."""
     mesh = unwrap(sphere_mesh(24))
