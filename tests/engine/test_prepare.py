@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A splat file becomes the object to be meshed: upright, centred, without what is not the object, and told so."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -209,3 +212,34 @@ def test_objects_are_no_scenes(parts):
     prepared = prepare_splats(whole)
     assert len(prepared.gaussians) == len(whole)
     assert prepared.notes == []
+
+
+READ_AND_PREPARE = """
+import resource, sys
+from engine.fields.splats import prepare_splats, read_splats
+start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prepared = prepare_splats(read_splats(sys.argv[1]), "z")
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(len(prepared.gaussians), (peak - start) * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the system does not tell the peak of memory this way")
+def test_memory_is_bounded_for_a_file_of_captured_splats(tmp_path):
+    """At most 450 bytes for each Gaussian of degree 3, which takes 248 in the file: 2 million fit into 1 GB."""
+    count, random = 500_000, np.random.default_rng(0)
+    names = [*"xyz", *(f"f_dc_{i}" for i in range(3)), *(f"f_rest_{i}" for i in range(45)), "opacity"]
+    names += [*(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
+    rows = random.normal(0, 0.3, (count, len(names))).astype("<f4")
+    rows[:, :3] /= np.linalg.norm(rows[:, :3], axis=1, keepdims=True)
+    rows[:, names.index("scale_0") : names.index("rot_0")] -= 6
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header += [f"property float {name}" for name in names]
+    (tmp_path / "a.ply").write_bytes(("\n".join([*header, "end_header"]) + "\n").encode() + rows.tobytes())
+    done = subprocess.run(
+        [sys.executable, "-c", READ_AND_PREPARE, str(tmp_path / "a.ply")], capture_output=True, text=True, check=True
+    )
+    kept, peak = map(int, done.stdout.split())
+    assert kept == count
+    assert peak < 450 * count
