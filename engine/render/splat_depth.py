@@ -14,6 +14,8 @@ equation 10) and for a ball the depth of its centre.
 And instead of the depth at which transmittance T falls below 1/2 (the median), which jumps from one Gaussian to the
 next, it is the mean over the middle half of the light, 3/4 >= T >= 1/4: as robust, and continuous. Its standard
 deviation there tells pixels whose light comes from two surfaces.
+
+A Gaussian of a closed surface is seen from outside. Where its back is seen, a ray came in through a gap.
 """
 
 from dataclasses import dataclass
@@ -55,6 +57,9 @@ _CHECK_EVERY = 8
 _SHARPEST = 0.01  # px^2 added to a Gaussian's own covariance before its plane is taken: seen edge-on it has none
 _DEVIATIONS = 3.0  # a Gaussian's depth stays within so many of its standard deviations along z
 
+_BACK = 0.2
+"""Cosine between a camera's view and the outward direction of a Gaussian from which on it sees the back."""
+
 BATCH = 1 << 21
 """Gaussians times views composited at once: 64 bytes each."""
 
@@ -71,22 +76,27 @@ class DepthViews:
     alphas: Array  # [C, H, W] float32; exact below 3/4, above it at least that
     depths: Array  # [C, H, W] float32 camera z, object units; 0 where alpha < 1/2
     deviations: Array  # [C, H, W] float32 standard deviation of the light's depth about it, object units
+    backs: Array  # [C, H, W] float32 share of that light from backs of Gaussians, 0 where none are known
 
 
-def depth_views(gaussians: Gaussians, cameras: Cameras) -> DepthViews:
-    """Depth maps of all cameras. The cameras stand outside of the Gaussians."""
+def depth_views(gaussians: Gaussians, cameras: Cameras, outward: Array | None = None) -> DepthViews:
+    """Depth maps of all cameras. The cameras stand outside of the Gaussians.
+
+    `outward` [N, 3] points out of the object; 0 for Gaussians that have no back.
+    """
     shape = (len(cameras), cameras.height, cameras.width)
-    result = DepthViews(*(np.zeros(shape, np.float32) for _ in range(3)))
+    result = DepthViews(*(np.zeros(shape, np.float32) for _ in range(4)))
     covariances = gaussians.covariances()
+    outward = np.zeros((len(gaussians), 3), np.float32) if outward is None else outward
     for views in _batches(gaussians, cameras):
         viewmats, lists = _lists(gaussians, cameras, views)
-        _planes(gaussians.means, covariances, viewmats, cameras.Ks[views].astype(np.float64), lists.camera_depths,
-                lists.records)  # fmt: skip
+        _planes(gaussians.means, covariances, outward, viewmats, cameras.Ks[views].astype(np.float64),
+                lists.camera_depths, lists.records)  # fmt: skip
         # Depths relative to the middle of the Gaussians: float32 would lose the deviation of absolute ones.
         middle = viewmats[:, 2, :3] @ gaussians.means.mean(0, dtype=np.float64) + viewmats[:, 2, 3]
         _composite_depths(
             lists.records, lists.pairs, lists.tile_starts, lists.tiles_x, lists.tiles_y, middle.astype(np.float32),
-            result.alphas[views], result.depths[views], result.deviations[views],
+            result.alphas[views], result.depths[views], result.deviations[views], result.backs[views],
         )  # fmt: skip
     return result
 
@@ -118,8 +128,11 @@ def _lists(gaussians: Gaussians, cameras: Cameras, views: slice) -> tuple[Array,
 
 
 @parallel_kernel
-def _planes(means, covariances, viewmats, Ks, depths, records):
-    """Puts, where records [C, N, RECORD] hold colours, dz/du, dz/dv (object units per px) and how far z may be off."""
+def _planes(means, covariances, outward, viewmats, Ks, depths, records):
+    """Puts, where records [C, N, RECORD] hold colours, dz/du, dz/dv (object units per px) and how far z may be off.
+
+    The last is negative where the camera sees the Gaussian's back.
+    """
     C, N = depths.shape
     for index in prange(C * N):
         c = index // N
@@ -156,7 +169,9 @@ def _planes(means, covariances, viewmats, Ks, depths, records):
         det = max(uu * vv - uv * uv, _SHARPEST * _SHARPEST)
         record[RED] = (zu * vv - zv * uv) / det
         record[GREEN] = (zv * uu - zu * uv) / det
-        record[BLUE] = _DEVIATIONS * np.sqrt(max(zz, 0.0))
+        reach = _DEVIATIONS * np.sqrt(max(zz, 0.0)) + 1e-12
+        away = outward[n, 0] * view[2, 0] + outward[n, 1] * view[2, 1] + outward[n, 2] * view[2, 2]
+        record[BLUE] = -reach if away > _BACK else reach
 
 
 @kernel
@@ -187,7 +202,7 @@ def _brightest(state):
 
 
 @parallel_kernel
-def _composite_depths(records, pairs, tile_starts, tiles_x, tiles_y, middle, alphas, depths, deviations):
+def _composite_depths(records, pairs, tile_starts, tiles_x, tiles_y, middle, alphas, depths, deviations, backs):
     C, height, width = alphas.shape
     tiles = tiles_x * tiles_y
     for index in prange(C * tiles):
@@ -195,8 +210,9 @@ def _composite_depths(records, pairs, tile_starts, tiles_x, tiles_y, middle, alp
         tile = index - c * tiles
         y0 = (tile // tiles_x) * TILE
         x0 = (tile % tiles_x) * TILE
-        # Of each pixel: transmittance, sums of weight, weight z, weight z^2; pixels outside the picture are opaque.
-        state = np.zeros(4 * _PIXELS, np.float32)
+        # Of each pixel: transmittance, sums of weight, weight z, weight z^2, weight of backs; pixels outside the
+        # picture are opaque.
+        state = np.zeros(5 * _PIXELS, np.float32)
         for row in range(min(TILE, height - y0)):
             state[row * TILE : row * TILE + min(TILE, width - x0)] = _ONE
         for k in range(tile_starts[index], tile_starts[index + 1]):
@@ -206,7 +222,8 @@ def _composite_depths(records, pairs, tile_starts, tiles_x, tiles_y, middle, alp
             ox = (_F(x0) - record[X]) + (_HALF - record[X_REST])
             oy = (_F(y0) - record[Y]) + (_HALF - record[Y_REST])
             h, slope, q, opacity = record[H], record[SLOPE], record[Q], record[OPACITY]
-            z_right, z_down, reach = record[RED], record[GREEN], record[BLUE]
+            z_right, z_down, reach = record[RED], record[GREEN], abs(record[BLUE])
+            back = _ONE if record[BLUE] < _ZERO else _ZERO
             z_center = record[DEPTH] - middle[c]
             first, end = _rows(oy, record[RADIUS_Y])
             for row in range(first, end):
@@ -214,7 +231,7 @@ def _composite_depths(records, pairs, tile_starts, tiles_x, tiles_y, middle, alp
                 base = q * dy * dy
                 start = ox + slope * dy
                 z_row = z_down * dy + z_right * ox
-                row16 = state[row * TILE : row * TILE + 3 * _PIXELS + TILE]
+                row16 = state[row * TILE : row * TILE + 4 * _PIXELS + TILE]
                 for lane in range(TILE):
                     step = _F(_I(lane))
                     d = start + step
@@ -228,18 +245,20 @@ def _composite_depths(records, pairs, tile_starts, tiles_x, tiles_y, middle, alp
                     row16[_PIXELS + lane] += weight
                     row16[2 * _PIXELS + lane] += weight * z
                     row16[3 * _PIXELS + lane] += weight * z * z
+                    row16[4 * _PIXELS + lane] += weight * back
         for row in range(min(TILE, height - y0)):
             for column in range(min(TILE, width - x0)):
                 p = row * TILE + column
                 y, x = y0 + row, x0 + column
                 alphas[c, y, x] = _ONE - state[p]
+                depths[c, y, x] = deviations[c, y, x] = backs[c, y, x] = _ZERO
                 if state[p] > _HALF:
-                    depths[c, y, x] = deviations[c, y, x] = _ZERO
                     continue
                 weight = state[_PIXELS + p]
                 z = state[2 * _PIXELS + p] / weight
                 depths[c, y, x] = z + middle[c]
                 deviations[c, y, x] = np.sqrt(max(state[3 * _PIXELS + p] / weight - z * z, _ZERO))
+                backs[c, y, x] = state[4 * _PIXELS + p] / weight
 
 
 @parallel_kernel

@@ -18,6 +18,12 @@ FOV_DEG = 24.0
 CELLS = 32
 """The pictures are fitted to the cells of so coarse a grid that hold Gaussians."""
 
+ONE_SIDED = 0.4
+"""Length of a Gaussian's mean direction from which on it has a back: 2/3 if seen from all of one side, 0 if of both."""
+
+FLAT = 0.5
+"""Gaussians whose smallest standard deviation is below this part of the middle one have a normal."""
+
 SMALLEST_PART = 0.002
 """Cells that hang together and hold less than this share of the opacity are floaters: pictures may leave them out."""
 
@@ -47,6 +53,25 @@ def seen(gaussians: Gaussians, views: int = 16, size: int = 192) -> Seen:
     toward = -cameras.viewmats[:, 2, :3]
     directions = weights.T @ toward / np.maximum(total, 1e-12)[:, None]
     return Seen(total, directions.astype(np.float32), pixel)
+
+
+def outward_directions(gaussians: Gaussians, visible: Seen) -> Array:
+    """Unit vectors [N, 3] out of the object: normals of flat Gaussians, else the mean direction they are seen from.
+
+    0 for those that have no back: seen from opposite sides alike, as sheets are, or hidden.
+    """
+    directions = visible.directions
+    lengths = np.linalg.norm(directions, axis=1)
+    order = np.argsort(gaussians.scales, axis=1)
+    rows = np.arange(len(gaussians))
+    flat = gaussians.scales[rows, order[:, 0]] < FLAT * gaussians.scales[rows, order[:, 1]]
+    normals = gaussians.rotations()[rows, :, order[:, 0]]
+    along = np.einsum("ni,ni->n", normals, directions)
+    outward = np.where(
+        flat[:, None], normals * np.sign(along)[:, None], directions / np.maximum(lengths, 1e-9)[:, None]
+    )
+    sided = np.where(flat, np.abs(along), lengths) > ONE_SIDED
+    return np.where(sided[:, None], outward, 0).astype(np.float32)
 
 
 def spread_directions(count: int, turn: float = 0.0) -> Array:
@@ -85,26 +110,38 @@ def surrounding(gaussians: Gaussians, views: int, size: int, turn: float = 0.0) 
 
 
 def _occupied(gaussians: Gaussians) -> tuple[Array, float]:
-    """Points [P, 3] such that every Gaussian that counts lies within the returned distance of one of them.
+    """Points [P, 3] such that every Gaussian that counts lies within the returned distance of one of them."""
+    centers, side, _ = _main_cells(gaussians.means, gaussians.opacities)
+    return centers, float(side * 3**0.5 / 2 + 2.5 * np.percentile(gaussians.scales.max(1), 95))
 
-    They are the centres of cells of a coarse grid. Parts of little opacity, away from the rest, are left out, and the
-    grid is made anew around what is left while that shrinks it by much: a floater may lie a thousand objects away.
+
+def main_part(points: Array, weights: Array) -> Array:
+    """Mask [P] of `points` [P, 3] without small clusters of them far from the rest; `weights` [P] say how small."""
+    return _main_cells(points, weights)[2]
+
+
+def _main_cells(points: Array, weights: Array) -> tuple[Array, float, Array]:
+    """Centres [K, 3] and side of the cells of a coarse grid that hold what matters, and the mask [P] of points in them.
+
+    Cells that hang together and hold hardly any weight are left out, and the grid is made anew around what is left
+    while that shrinks it by much: a floater may lie a thousand objects away.
     """
-    means, opacities = gaussians.means.astype(np.float64), gaussians.opacities
-    reach = float(2.5 * np.percentile(gaussians.scales.max(1), 95))
-    low, high = means.min(0), means.max(0)
+    low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
     while True:
         side = max(float((high - low).max()) / CELLS, 1e-9)
-        cells = np.floor((means - low) / side).astype(np.int64)
+        cells = np.floor((points - low) / side).astype(np.int64)
         held = np.all((cells >= 0) & (cells <= CELLS), axis=1)
         flat = np.ravel_multi_index(tuple(cells[held].T), (CELLS + 1,) * 3)
-        opacity = np.bincount(flat, opacities[held], (CELLS + 1) ** 3).reshape((CELLS + 1,) * 3)
-        labels = np.empty(opacity.shape, np.int32)
-        ndimage.label(opacity > 0, np.ones((3, 3, 3)), output=labels)
-        sums = np.bincount(labels.ravel(), opacity.ravel())
-        kept = (labels > 0) & (sums >= SMALLEST_PART * opacity.sum())[labels]
-        points = low + side * (np.argwhere(kept if kept.any() else labels > 0) + 0.5)
-        tight_low, tight_high = points.min(0) - side / 2, points.max(0) + side / 2
+        weight = np.bincount(flat, weights[held], (CELLS + 1) ** 3).reshape((CELLS + 1,) * 3)
+        labels = np.empty(weight.shape, np.int32)
+        ndimage.label(weight > 0, np.ones((3, 3, 3)), output=labels)
+        sums = np.bincount(labels.ravel(), weight.ravel())
+        kept = (labels > 0) & (sums >= SMALLEST_PART * weight.sum())[labels]
+        if not kept.any():
+            kept.ravel()[flat] = True
+        centers = low + side * (np.argwhere(kept) + 0.5)
+        tight_low, tight_high = centers.min(0) - side / 2, centers.max(0) + side / 2
         if (tight_high - tight_low).max() > 0.7 * (high - low).max():
-            return points, float(side * 3**0.5 / 2 + reach)
+            held[held] = kept.ravel()[flat]
+            return centers, side, held
         low, high = tight_low, tight_high
