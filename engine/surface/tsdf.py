@@ -11,10 +11,12 @@ says one of four things about it:
 
 What several views call free is outside, what nobody sees is inside: so there are no inner walls, and no holes where
 nobody looks. Voxels that a view or two call free, and hidden ones among free ones, go with what is around them. Rays
-that end on the back of a Gaussian came in through a gap and say nothing. Within the band the distance is the mean of d, weighted with cos^2 of the angle of view (Huang et al.
-2024 fuse median depths so). Two things are done differently from the textbook. Views from the back of a thin part do
-not see what is behind its front: where those in front and those behind look from opposite sides, the ones in front
-alone tell the distance. And sheets, thinner than the grid can hold, get `SHEET` voxels on either side.
+that end on the back of a Gaussian came in through a gap and say nothing.
+
+Within the band the distance is the mean of d, weighted with cos^2 of the angle of view (Huang et al. 2024 fuse median
+depths so). Two things are done differently from the textbook. Views of the front of a thin part do not see what is
+behind its back: where those in front of a voxel and those behind look from opposite sides, the ones in front alone tell
+the distance. And sheets, thinner than the grid can hold, get `SHEET` voxels on either side.
 """
 
 import numpy as np
