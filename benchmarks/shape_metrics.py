@@ -10,8 +10,8 @@ for all of the true surface. How much of the result is right (precision) is alwa
 face on a true inner wall is not wrong. It shows in `area_ratio` instead, the area over that of the whole true mesh.
 
 Pictures are compared with those of the textured object where there is one, for the splats took their colours from its
-texture. The sets' own meshes have colours at vertices only, too coarse for a label's letters: `psnr_vertex` compares with
-those.
+texture. The sets' own meshes have colours at vertices only, too coarse for a label's letters: `psnr_vertex` compares
+with those.
 """
 
 import csv
@@ -37,8 +37,12 @@ Array = np.ndarray
 SAMPLES = 200_000
 """Points drawn on each surface."""
 
+Scores = dict[str, float | int | bool | None]
+
 THRESHOLDS = (0.5, 1.0)
 """Of the F-scores, in per cent of L."""
+
+PICTURE_SCORES = ("psnr", "ssim", "psnr_vertex")
 
 VIEWS, SIZE, SUPERSAMPLE = 24, 512, 2
 """Pictures compared: directions spread evenly over the sphere, pixels along a side, samples along a pixel's side."""
@@ -171,8 +175,10 @@ def _read_truth(name: str, path: Path, splats: Path) -> Truth:
     return Truth(name, vertices, np.vstack(ply["face"]["vertex_indices"]), colors, splats)
 
 
-def score(mesh: Mesh, truth: Truth) -> dict[str, float | int | bool | None]:
+def score(mesh: Mesh | None, truth: Truth) -> Scores:
     """All measures of `mesh`, which must lie in the truth's frame; those of pictures are None without a texture.
+
+    Without a mesh nothing is found: F-scores are 0, distances None and the pictures empty.
 
     chamfer          mean distance to the true surface plus mean distance of the visible true surface to it, % of L
     f_0.5, f_1       F-score: harmonic mean of precision and (visible) recall within 0.5 and 1 % of L, in [0, 1]
@@ -181,6 +187,8 @@ def score(mesh: Mesh, truth: Truth) -> dict[str, float | int | bool | None]:
     area_ratio       area over that of the whole true mesh; `area_visible` over that of its visible part
     psnr, ssim       dB, mean over 24 pictures of 512 x 512, against the textured truth (else that of vertex colours)
     """
+    if mesh is None:
+        return _nothing(truth)
     samples = surface_samples(mesh, SAMPLES, seed=2)
     unit = 100 / truth.side
     to_truth, true_faces = nearest(truth.grid, samples.points)
@@ -189,7 +197,7 @@ def score(mesh: Mesh, truth: Truth) -> dict[str, float | int | bool | None]:
     angles = _angles(samples.normals, face_normals(truth.mesh)[true_faces])
     angles_back = _angles(truth.samples.normals[seen], face_normals(mesh)[faces[seen]])
     report = mesh_report(mesh)
-    scores: dict[str, float | int | bool | None] = {
+    scores: Scores = {
         "chamfer": float(to_truth.mean() + to_mesh[seen].mean()),
         "chamfer_whole": float(to_truth.mean() + to_mesh.mean()),
     }
@@ -213,11 +221,26 @@ def score(mesh: Mesh, truth: Truth) -> dict[str, float | int | bool | None]:
         "faces": report.triangles,
         "area_ratio": report.area / truth.area,
         "area_visible": report.area / (truth.area * float(seen.mean())),
-        **dict.fromkeys(("psnr", "ssim", "psnr_vertex")),
+        **dict.fromkeys(PICTURE_SCORES),
     }
     if mesh.texture is not None:
         scores |= picture_scores(mesh, truth)
     return scores
+
+
+def _nothing(truth: Truth) -> Scores:
+    """The scores of no mesh at all."""
+    zeros = [f"{kind}_{t:g}{of}" for t in THRESHOLDS for kind, of in (("f", ""), ("f", "_whole"), ("precision", ""),
+             ("recall", ""), ("recall", "_whole"))]  # fmt: skip
+    empty = np.full_like(truth.pictures[0], BACKGROUND)
+    pairs = zip(truth.pictures, truth.vertex_pictures, strict=True)
+    found = [(psnr(empty, a), _structure(empty, a), psnr(empty, b)) for a, b in pairs]
+    return {
+        **dict.fromkeys((*zeros, "components", "faces", "area_ratio", "area_visible"), 0),
+        **dict.fromkeys(("chamfer", "chamfer_whole", "offset", "normal_deg", "genus")),
+        **dict.fromkeys(("watertight", "manifold"), False),
+        **dict(zip(PICTURE_SCORES, np.mean(found, axis=0).tolist(), strict=True)),
+    }
 
 
 def picture_scores(mesh: Mesh, truth: Truth) -> dict[str, float]:
@@ -226,7 +249,7 @@ def picture_scores(mesh: Mesh, truth: Truth) -> dict[str, float]:
     for c, picture in enumerate(textured_pictures(mesh, truth)):
         wanted = truth.pictures[c]
         found.append((psnr(picture, wanted), _structure(picture, wanted), psnr(picture, truth.vertex_pictures[c])))
-    return dict(zip(("psnr", "ssim", "psnr_vertex"), np.mean(found, axis=0).tolist(), strict=True))
+    return dict(zip(PICTURE_SCORES, np.mean(found, axis=0).tolist(), strict=True))
 
 
 def _structure(picture: Array, wanted: Array) -> float:

@@ -81,6 +81,15 @@ def test_a_mesh_is_itself():
     assert scores["psnr"] is None
 
 
+def test_no_mesh_at_all_has_found_nothing():
+    mesh = sphere(0.5, 2)
+    uvs, white = np.zeros((len(mesh.vertices), 2), np.float32), np.full((2, 2, 3), 255, np.uint8)
+    truth, scores = truth_of(mesh), metrics.score(None, truth_of(mesh))
+    assert scores["f_0.5"] == scores["recall_1_whole"] == scores["area_ratio"] == scores["components"] == 0
+    assert scores.keys() == metrics.score(mesh, truth).keys()
+    assert scores["psnr"] == pytest.approx(metrics.score(replace(mesh, uvs=uvs, texture=white), truth)["psnr"])
+
+
 @pytest.mark.parametrize("percent", [0.4, 0.6, 0.9, 1.1, -0.9])
 def test_a_sphere_of_another_radius_is_off_by_the_difference(percent):
     scores = metrics.score(sphere(0.5 + percent / 100, 5), truth_of(sphere(0.5, 5)))
