@@ -59,6 +59,9 @@ def bake(
     if not SMALLEST <= size <= LARGEST:
         raise OptionError(f"Found a texture size of {size}, expected {SMALLEST} to {LARGEST} pixels.", "Try 1024.")
     texels = texels_of(mesh, size)
+    if not len(texels):  # faces without area in the texture
+        mean = np.rint(255 * gaussians.colors.mean(0)).astype(np.uint8)
+        return replace(mesh, texture=np.tile(mean, (size, size, 1)))
     colors, support = colors_at(texels.points, _from_outside(gaussians, texels))
     seen = np.minimum(support / max(SUPPORT * float(np.median(support)), 1e-30), 1)
     if views:
@@ -92,7 +95,7 @@ def _seen_over(colors: Array, seen: Array, sums: Array) -> tuple[Array, Array]:
 
 def _from_outside(gaussians: Gaussians, texels: Texels) -> Gaussians:
     """The Gaussians with the mean of the colours they show to cameras before the surface, where these differ."""
-    if gaussians.sh is None or not len(texels):
+    if gaussians.sh is None:
         return gaussians
     few = slice(None, None, max(1, len(texels) // 50_000))
     nearest = np.asarray(KDTree(texels.points[few]).query(gaussians.means, workers=-1)[1])

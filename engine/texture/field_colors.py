@@ -21,11 +21,14 @@ Array = np.ndarray
 SOFTNESS = 0.5
 """Added standard deviation, as a part of the median distance from a point to the nearest Gaussian."""
 
+SOFTEST = 0.05
+"""The most it may be, as a part of the diagonal of the points' box: Gaussians far from the surface do not blur it."""
+
 REACH = 3.0
 """Standard deviations after which a Gaussian no longer colours."""
 
 CELLS = 64
-"""Cells along the longest side in which Gaussians are looked up."""
+"""Cells along the longest side in which Gaussians are looked up; fewer where most reach far."""
 
 CHUNK = 16
 """Points coloured together; loops of 16 are vectorised."""
@@ -38,12 +41,13 @@ def colors_at(points: Array, gaussians: Gaussians) -> tuple[Array, Array]:
         return np.zeros((0, 3), np.float32), np.zeros(0, np.float32)
     tree = KDTree(gaussians.means)
     sample = points[:: -(-len(points) // 2000)]
-    softness = SOFTNESS * float(np.median(tree.query(sample, workers=-1)[0]))
+    low, high = points.min(0), points.max(0)
+    usual = SOFTNESS * float(np.median(tree.query(sample, workers=-1)[0]))
+    softness = min(usual, max(SOFTEST * float(np.linalg.norm(high - low)), 1e-9))
     factors = np.empty((len(gaussians), 6), np.float32)
     radii = np.empty((len(gaussians), 3), np.float32)
     _whiten(gaussians.quats, gaussians.scales, softness**2, factors, radii)
-    low, high = points.min(0), points.max(0)
-    edge = np.float32(max((high - low).max() / CELLS, 1e-9))
+    edge = np.float32(max((high - low).max() / CELLS, np.median(radii) / 2, 1e-9))
     shape = np.maximum(np.ceil((high - low) / edge), 1).astype(np.int64)
     order, point_starts, numbers = _sorted_by_cell(points, low, edge, shape)
     first = np.clip(np.floor((gaussians.means - radii - low) / edge), 0, shape).astype(np.int64)
@@ -54,7 +58,8 @@ def colors_at(points: Array, gaussians: Gaussians) -> tuple[Array, Array]:
     _blend(points, *lists, gaussians.means, factors, gaussians.opacities, gaussians.colors, colors, support)
     bare = support <= 1e-6 * gaussians.opacities.mean()
     if bare.any():
-        colors[bare] = gaussians.colors[tree.query(points[bare], workers=-1)[1]]
+        places, first = np.unique(gaussians.means, axis=0, return_index=True)  # trees are slow where many coincide
+        colors[bare] = gaussians.colors[first[KDTree(places).query(points[bare], workers=-1)[1]]]
     return colors, support
 
 

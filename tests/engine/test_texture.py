@@ -4,6 +4,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -267,6 +268,37 @@ def test_a_baked_texture_has_no_bare_texel_within_eight_of_a_chart():
     near = distance_transform_edt(~covered) <= 8
     assert near.sum() > covered.sum()
     assert baked.texture[near].max(axis=1).min() > 100  # red, green or a mixture; bare texels are black
+
+
+def test_uvs_without_area_give_the_mean_colour():
+    """Xatlas gives faces it cannot place one point; a texture of nothing must not be black."""
+    mesh = sphere_mesh(8)
+    flat = replace(mesh, uvs=np.full((len(mesh.vertices), 2), 0.5, np.float32))
+    texture = bake(flat, red_and_green(400), 64).texture.astype(int)
+    assert np.abs(texture - np.rint(255 * red_and_green(400).colors.mean(0))).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda g: g.select(np.arange(1)),
+        lambda g: g.select(np.arange(2)),
+        lambda g: replace(g, opacities=0 * g.opacities),
+        lambda g: replace(g, means=0 * g.means),
+        lambda g: replace(g, means=g.means + 1e6),
+        lambda g: replace(g.select(np.arange(100)), scales=0 * g.scales[:100] + 1e6),
+        lambda g: replace(g, scales=0 * g.scales + 1e-20),
+    ],
+    ids=["one", "two", "transparent", "coincident", "far away", "enormous", "points"],
+)
+def test_strange_gaussians_still_give_a_texture_in_their_colours(change):
+    mesh = unwrap(sphere_mesh(12))
+    for views in (0, 2):
+        start = time.perf_counter()
+        texture = bake(mesh, change(red_and_green(20_000)), 64, views).texture
+        assert time.perf_counter() - start < 10
+        assert texture.max(-1).min() > 100  # mixtures of red and green, never black
+        assert texture[..., 2].max() < 40
 
 
 @pytest.mark.parametrize("size", [0, 16, 100_000])
