@@ -2,6 +2,7 @@
 """Paints the texture in layers: the colour field at each texel, rendered views of the splats, the source photograph;
 what nobody saw is filled from the surface around it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -48,12 +49,14 @@ def bake(
     views: int = 0,
     photograph: Photograph | None = None,
     symmetry: bool = False,
+    check: Callable[[], None] | None = None,
 ) -> Mesh:
     """`mesh` (with uvs) with a texture [size, size, 3] uint8 sRGB, filled beyond the charts.
 
     `views` renders of the Gaussians from all around are laid over the colour field: sharper where Gaussians are large
     and lie in many layers, as in captures. Over them lies the `photograph`, where there is one. With `symmetry`, an
     object that is measured to be symmetric shows on the far side the mirror image of what the near side has.
+    `check` is called between views and may raise `Cancelled`.
     Raises `OptionError` for a size out of range.
     """
     if not SMALLEST <= size <= LARGEST:
@@ -68,6 +71,8 @@ def bake(
         sums = np.zeros((len(texels), 4), np.float32)
         for view in splat_views(mesh, gaussians, views, VIEW_SIZE):
             lay(view, texels.points, texels.normals, sums)
+            if check:
+                check()
         colors, seen = _seen_over(colors, seen, sums)
     mirror = find_mirror(mesh) if symmetry else None
     if mirror is not None:

@@ -8,6 +8,7 @@ within `FEATHER` of the depth buffer's pixels from a silhouette, from an edge be
 where the picture itself ends.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -58,11 +59,11 @@ class View:
     tolerance: float  # object units
 
 
-def splat_views(mesh: Mesh, gaussians: Gaussians, count: int, size: int) -> list[View]:
-    """`count` views of the splats from all around, each as large as the mesh needs within `size` pixels."""
+def splat_views(mesh: Mesh, gaussians: Gaussians, count: int, size: int) -> Iterator[View]:
+    """`count` views of the splats from all around, one after the other, each as large as the mesh needs within `size`
+    pixels."""
     low, high = mesh.bounds()
     center, diagonal = (low + high) / 2, float(np.linalg.norm(high - low))
-    views = []
     for direction in directions(count):
         eye = (center + DISTANCE * diagonal * direction).astype(np.float32)
         viewmat = look_at(eye, center)
@@ -70,8 +71,7 @@ def splat_views(mesh: Mesh, gaussians: Gaussians, count: int, size: int) -> list
         shown = replace(gaussians, colors=view_colors(gaussians, gaussians.means - eye), sh=None)
         seen = render(shown, viewmat, K, width, height)
         solid = seen.alphas[..., None]
-        views.append(make_view(mesh, seen.colors / np.maximum(solid, 1e-3), seen.alphas, viewmat, K, 1.0, (0.0, 0.0)))
-    return views
+        yield make_view(mesh, seen.colors / np.maximum(solid, 1e-3), seen.alphas, viewmat, K, 1.0, (0.0, 0.0))
 
 
 def directions(count: int) -> Array:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engine.errors import Cancelled
 from engine.fields.cameras import Photograph, intrinsics, look_at
 from engine.fields.gaussians import Gaussians
 from engine.render.splat_cpu import render
@@ -226,6 +227,19 @@ def test_views_show_the_outer_layer_where_the_field_mixes_it_with_what_is_below(
     blue = rendered[..., 2].mean()
     assert field[:, 2].mean() > 2 * blue
     assert seen[:, 2].mean() < blue + 0.3 * (field[:, 2].mean() - blue)
+
+
+def test_a_bake_with_views_can_be_cancelled_between_them(ball):
+    calls = []
+
+    def check():
+        calls.append(1)
+        if len(calls) == 2:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        bake(ball, red_ball(), 64, views=24, check=check)
+    assert len(calls) == 2
 
 
 def thin_plate(count: int = 20) -> Mesh:
