@@ -94,6 +94,7 @@ class GAUSSMITH_PT_object(bpy.types.Panel):
         split = self.layout.split(factor=0.5)
         names, values = split.column(align=True), split.column(align=True)
         names.alignment = "RIGHT"
+        names.scale_y = values.scale_y = 0.85
         for name, value in mesh_facts(record):
             names.label(text=name)
             values.label(text=value)
