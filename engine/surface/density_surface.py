@@ -45,8 +45,12 @@ EDGE = 0.45
 GAP = 3.0
 """Holes of the shell up to this many spacings of its Gaussians count as closed."""
 
-TRIMMED = 4
-"""Voxels by which planes that go on beyond their Gaussians are cut back at most."""
+THIN, THIN_SPACING, THIN_SHARE = 4.5, 1.0, 0.2
+"""The grid is made finer where, of the Gaussians, more than this share has the open within so many voxels on both
+sides (a part of them the shell's own), and where they lie closer than so many voxels: else they hold no more detail."""
+
+TRIMMED, TRIMMED_SPACINGS = 4, 1.5
+"""Planes that go on beyond their Gaussians are cut back by so many voxels or spacings at most."""
 
 BAND = 3.0
 """Voxels from the surface at which distances are clamped; farther where a level may lie farther."""
@@ -70,11 +74,18 @@ THICKEST = 3.0
 def density_surface(gaussians: Gaussians, resolution: int = 256) -> SignedGrid:
     """Distance to the surface on a grid with `resolution` cells along the longest side of what the Gaussians show.
 
+    Where much of the object is thinner than this grid can hold, and the Gaussians know more, it has twice as many, 512
+    at most.
+
     Raises `OptionError` for a resolution out of range, `EmptyFieldError` where nothing can form a surface.
     """
     if not SMALLEST <= resolution <= LARGEST:
         raise OptionError(f"Found a resolution of {resolution}, expected {SMALLEST} to {LARGEST} cells.", "Try 256.")
-    shell = make_shell(gaussians)
+    return _surface(gaussians, make_shell(gaussians), resolution, min(2 * resolution, LARGEST))
+
+
+def _surface(gaussians: Gaussians, shell: Shell, resolution: int, finer: int) -> SignedGrid:
+    """As `density_surface`; at the resolution `finer` instead where much of the object is too thin for this one."""
     origin, voxel, shape = place_grid(shell, resolution, BORDER)
     hole = 0.5 * GAP * shell.spacing / voxel
 
@@ -92,6 +103,11 @@ def density_surface(gaussians: Gaussians, resolution: int = 256) -> SignedGrid:
     exposed = sides.min(1) < reach
     two_sided = exposed & (np.abs(sides[:, 0] - sides[:, 1]) < EITHER)
     used = exposed & (here > faintest)
+    thin = used & (sides.max(1) < THIN)
+    dense = shell.spacing < THIN_SPACING * voxel
+    if dense and finer > resolution and thin @ shell.opacities > THIN_SHARE * (used @ shell.opacities):
+        del solid, free
+        return _surface(gaussians, shell, finer, finer)
     if not used.any():
         raise EmptyFieldError("Found no surface: no Gaussian can be seen from outside.", "Try another picture or seed.")
 
@@ -105,7 +121,8 @@ def density_surface(gaussians: Gaussians, resolution: int = 256) -> SignedGrid:
     solid, core = weights > CLOSED * unit, weights > EDGE * unit
     _clear_border(solid)
     _clear_border(core)
-    free = grown(~(solid | enclosed(solid, hole)), solid & ~core, TRIMMED)
+    steps = round(max(TRIMMED, TRIMMED_SPACINGS * shell.spacing / voxel))
+    free = grown(~(solid | enclosed(solid, hole)), solid & ~core, steps)
     most = THICKEST * float(np.median(kept.thickness)) if np.median(kept.round) > 0.5 else 0.0
     far = np.float32(max(BAND * voxel, most + voxel))
     values = _distances(weights, heights, unit, free, core, np.float32(voxel), far)

@@ -12,14 +12,14 @@ from engine.surface.density import CHUNK, REACH, scatter
 
 Array = np.ndarray
 
-NEIGHBOURS, OVERLAP = 8, 0.7
-"""Gaussians are widened along the surface to this part of the mean distance to so many neighbours."""
+NEIGHBOURS, OVERLAP, DEPTH = 8, 0.7, 0.25
+"""Gaussians are widened, along the surface and across it, to these parts of the mean distance to so many neighbours."""
 
 FLAT = 0.5
 """Gaussians whose smallest deviation is below this part of the middle one know their plane themselves."""
 
 ROUND_NEIGHBOURS, ROUND_OVERLAP, ROUND_DEPTH = 16, 1.0, 0.5
-"""For others the plane is that of so many neighbours; they reach farther along it, and at least so far across it."""
+"""For others the plane is that of so many neighbours; they reach farther along it, and so far across it."""
 
 LONELY = 3.0
 """Gaussians this many times farther from their neighbours than usual are not widened to the full."""
@@ -38,7 +38,7 @@ class Shell:
     means: Array  # [N, 3] float32
     opacities: Array  # [N] float32
     tangents: Array  # [N, 3, 3] float64: covariance within the plane, widened until it meets the neighbours'
-    depths: Array  # [N] deviation across the plane, at least what noise of the neighbours asks for; object units
+    depths: Array  # [N] deviation across the plane, widened so that bent surfaces stay closed; object units
     thickness: Array  # [N] deviation across the plane that is the Gaussian's own
     round: Array  # [N] bool, without a plane of its own
     normals: Array  # [N, 3] float64, unit length, of either sign
@@ -80,13 +80,13 @@ def make_shell(gaussians: Gaussians) -> Shell:
         reach = tree.query(solid.means, k=NEIGHBOURS + 1, workers=-1)[0][:, 1:].mean(1)
         spacing = float(np.median(reach))
         reach = np.minimum(reach, LONELY * spacing)
+        depths = np.maximum(depths, np.where(no_plane, ROUND_DEPTH, DEPTH) * reach)
         rounds = np.flatnonzero(no_plane)
         if len(rounds):
             count = min(ROUND_NEIGHBOURS + 1, len(solid))
             offsets = solid.means[tree.query(solid.means[rounds], k=count, workers=-1)[1]].astype(np.float64)
             offsets -= offsets.mean(1, keepdims=True)
             normals[rounds] = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))[1][:, :, 0]
-            depths[rounds] = np.maximum(thickness[rounds], ROUND_DEPTH * reach[rounds])
     half = rotations * solid.scales[:, None, :]  # half half^T is the covariance
     half -= normals[:, :, None] * np.einsum("ni,nij->nj", normals, half)[:, None, :]
     tangents = half @ half.transpose(0, 2, 1)

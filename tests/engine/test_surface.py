@@ -125,6 +125,16 @@ def test_the_two_sides_of_a_thin_slab_keep_apart():
     assert report.volume == pytest.approx(8 * 0.7 * 0.5 * 0.03, rel=0.15)
 
 
+def test_thin_things_get_a_finer_grid():
+    """A plate 1.7 voxels thick, of Gaussians closer than a voxel; a thick block of the same keeps its grid."""
+    plate, block = (density_surface(box((0.7, 0.5, half), 0.016), 64) for half in (0.02, 0.2))
+    assert max(block.values.shape) < 70
+    assert 120 < max(plate.values.shape) < 140
+    report = mesh_report(clean(extract(plate)))
+    assert report.watertight
+    assert report.volume == pytest.approx(8 * 0.7 * 0.5 * 0.02, rel=0.12)
+
+
 def test_a_sheet_has_the_size_of_its_gaussians_and_the_least_thickness():
     spacing = 0.025
     grid = density_surface(box((0.6, 0.6, 0.3), spacing, sides=range(2, 3)), 96)
