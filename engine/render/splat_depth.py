@@ -79,18 +79,22 @@ class DepthViews:
     backs: Array  # [C, H, W] float32 share of that light from backs of Gaussians, 0 where none are known
 
 
-def depth_views(gaussians: Gaussians, cameras: Cameras, outward: Array | None = None) -> DepthViews:
+def depth_views(
+    gaussians: Gaussians, cameras: Cameras, outward: Array | None = None, offsets: Array | None = None
+) -> DepthViews:
     """Depth maps of all cameras. The cameras stand outside of the Gaussians.
 
-    `outward` [N, 3] points out of the object; 0 for Gaussians that have no back.
+    `outward` [N, 3] points out of the object; 0 for Gaussians that have no back. `offsets` [N] is how far before its
+    plane a Gaussian is seen, object units.
     """
     shape = (len(cameras), cameras.height, cameras.width)
     result = DepthViews(*(np.zeros(shape, np.float32) for _ in range(4)))
     covariances = gaussians.covariances()
     outward = np.zeros((len(gaussians), 3), np.float32) if outward is None else outward
+    offsets = np.zeros(len(gaussians), np.float32) if offsets is None else offsets
     for views in _batches(gaussians, cameras):
         viewmats, lists = _lists(gaussians, cameras, views)
-        _planes(gaussians.means, covariances, outward, viewmats, cameras.Ks[views].astype(np.float64),
+        _planes(gaussians.means, covariances, outward, offsets, viewmats, cameras.Ks[views].astype(np.float64),
                 lists.camera_depths, lists.records)  # fmt: skip
         # Depths relative to the middle of the Gaussians: float32 would lose the deviation of absolute ones.
         middle = viewmats[:, 2, :3] @ gaussians.means.mean(0, dtype=np.float64) + viewmats[:, 2, 3]
@@ -128,10 +132,10 @@ def _lists(gaussians: Gaussians, cameras: Cameras, views: slice) -> tuple[Array,
 
 
 @parallel_kernel
-def _planes(means, covariances, outward, viewmats, Ks, depths, records):
+def _planes(means, covariances, outward, offsets, viewmats, Ks, depths, records):
     """Puts, where records [C, N, RECORD] hold colours, dz/du, dz/dv (object units per px) and how far z may be off.
 
-    The last is negative where the camera sees the Gaussian's back.
+    The last is negative where the camera sees the Gaussian's back. Depths move by the offsets.
     """
     C, N = depths.shape
     for index in prange(C * N):
@@ -169,6 +173,9 @@ def _planes(means, covariances, outward, viewmats, Ks, depths, records):
         det = max(uu * vv - uv * uv, _SHARPEST * _SHARPEST)
         record[RED] = (zu * vv - zv * uv) / det
         record[GREEN] = (zv * uu - zu * uv) / det
+        if offsets[n] > 0:
+            tangent = (record[RED] * fx) ** 2 + (record[GREEN] * fy) ** 2
+            record[DEPTH] = z - offsets[n] * np.sqrt(1 + min(tangent, 9.0))
         reach = _DEVIATIONS * np.sqrt(max(zz, 0.0)) + 1e-12
         away = outward[n, 0] * view[2, 0] + outward[n, 1] * view[2, 1] + outward[n, 2] * view[2, 2]
         record[BLUE] = -reach if away > _BACK else reach

@@ -15,10 +15,13 @@ BAND = 3.0
 SHEET = 0.6
 """Least half thickness in voxels."""
 
+CERTAIN = 1.5
+"""Least weight on either side of what is taken for a sheet; edges of discs that stand over have less."""
+
 FREE = 3
 """Views that call a voxel free for sure; one alone may look through a crack, so fewer are weighed by what is around."""
 
-WRONG = 6
+WRONG = 2
 """Views that call a voxel free, per unit of weight of those that see it right behind a surface, to overrule them."""
 
 CLEAR = 4
@@ -313,7 +316,7 @@ def _distance(
     lengths = (front_x**2 + front_y**2 + front_z**2) * (back_x**2 + back_y**2 + back_z**2)
     if front_weight > _ZERO and along < _HALF * np.sqrt(lengths):
         ahead, behind = front / front_weight, back / back_weight
-        if along > -_HALF * np.sqrt(lengths):
+        if along > -_HALF * np.sqrt(lengths) or min(front_weight, back_weight) < _F(CERTAIN):
             return ahead  # beside an edge: those behind look at the other side of it
         return ahead - _HALF * max(least + ahead + behind, _ZERO)  # the thickness is -(ahead + behind)
     mean = (front + back) / (front_weight + back_weight)

@@ -27,6 +27,7 @@ from engine.fields.cameras import Cameras
 from engine.fields.gaussians import Gaussians
 from engine.render.splat_depth import DepthViews, depth_views
 from engine.surface.field import SignedGrid
+from engine.surface.flatten import flattened
 from engine.surface.fusion import (
     BAND,
     BLOCK,
@@ -61,6 +62,9 @@ JUMP = 5.0
 UNSURE = 1.5
 """Pixels (at the object) by which the light of one pixel may spread in depth, at least."""
 
+FAT = 0.5
+"""Pixels (at the object) from which on the thickness of a round Gaussian matters."""
+
 AROUND = 5
 """Pairs of voxels along the side of the cube that is asked about a voxel nobody measures."""
 
@@ -75,7 +79,8 @@ def tsdf_grid(gaussians: Gaussians, resolution: int = 256, views: int = VIEWS) -
     if not len(gaussians):
         raise EmptyFieldError("Found no Gaussians to see.", "Try another picture or seed.")
     cameras, pixel = surrounding(gaussians, views, max(64, round(PIXELS * resolution)))
-    measured = depth_views(gaussians, cameras, outward_directions(gaussians, seen(gaussians)))
+    discs, offsets = flattened(gaussians, FAT * pixel)
+    measured = depth_views(discs, cameras, outward_directions(discs, seen(discs)), offsets)
     points = surface_points(measured, cameras)
     if len(points) < 3:
         raise EmptyFieldError("Found no surface: from no side is anything opaque.", "Try another picture or seed.")

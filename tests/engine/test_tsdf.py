@@ -12,6 +12,7 @@ from engine.fields.gaussians import Gaussians
 from engine.render.splat_depth import depth_views
 from engine.surface.cleanup import clean
 from engine.surface.field import SignedGrid
+from engine.surface.flatten import flattened
 from engine.surface.isosurface import extract
 from engine.surface.mesh import Mesh
 from engine.surface.report import mesh_report
@@ -104,6 +105,37 @@ def test_a_thin_plate_seen_from_both_sides_keeps_its_thickness():
     edges = np.flatnonzero(np.diff(np.sign(values)))
     crossings = x[edges] + grid.voxel * values[edges] / (values[edges] - values[edges + 1])
     assert crossings == pytest.approx([-0.025, 0.025], abs=0.15 * grid.voxel)
+
+
+def round_sphere(count: int, radius: float, sigma: float) -> Gaussians:
+    points = sphere_points(count, radius)[0]
+    return Gaussians(
+        points, np.tile([1.0, 0, 0, 0], (count, 1)), np.full((count, 3), sigma), np.full(count, 0.9),
+        np.full((count, 3), 0.5),
+    )  # fmt: skip
+
+
+def test_fat_balls_on_a_sphere_give_a_smooth_one_through_their_outer_halves():
+    """Spaced wider than they are thick: seen as they are, cameras would look through between them."""
+    balls = round_sphere(4000, 0.8, 0.02)
+    mesh = surface(balls, 96)
+    off = np.linalg.norm(mesh.vertices, axis=1) - 0.8
+    assert 0.8 * 0.02 < np.median(off) < 1.6 * 0.02
+    assert off.std() < 0.25 * 0.02
+    assert (mesh_report(mesh).components, mesh_report(mesh).genus) == (1, 0)
+
+
+def test_only_fat_round_gaussians_become_discs():
+    flat, thin = sphere(500, 0.8), round_sphere(500, 0.8, 0.02)
+    assert flattened(flat, 0.001)[0] is flat
+    assert flattened(thin, 0.03)[0] is thin
+    discs, offsets = flattened(thin, 0.01)
+    normals = discs.rotations()[np.arange(500), :, discs.scales.argmin(1)]
+    outward = thin.means / np.linalg.norm(thin.means, axis=1, keepdims=True)
+    assert np.abs(np.einsum("ni,ni->n", normals, outward)).min() > 0.98
+    np.testing.assert_allclose(offsets, 1.2 * 0.02, rtol=1e-5)
+    mixed = joined(sphere(500, 0.8), round_sphere(60, 1.0, 0.02))
+    assert flattened(mixed, 0.01)[0] is mixed
 
 
 def corrupted(change) -> tuple[SignedGrid, SignedGrid]:
