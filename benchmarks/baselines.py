@@ -40,7 +40,7 @@ from engine.render.splat_cpu import render
 from engine.surface.cleanup import parts, select_faces
 from engine.surface.mesh import Mesh
 from engine.surface.simplify import simplify
-from engine.texture.charts import project_charts
+from engine.texture.unwrap import unwrap
 
 Array = np.ndarray
 
@@ -58,22 +58,25 @@ UNWRAP_LIMIT_S = 60.0
 
 
 class Stages:
-    """Seconds per stage."""
+    """Seconds per stage by the clock, and the processor's of all together."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.processor = 0.0
 
     @contextmanager
     def stage(self, name: str):
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.add(name, time.perf_counter() - start, time.process_time() - processor)
+
+    def add(self, name: str, seconds: float, processor: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        self.processor += processor
 
 
-def dream_gaussian(
-    path: Path, share: float = 1.0, widened: bool = False
-) -> tuple[Mesh | None, dict[str, float], list[str]]:
-    """The textured mesh in the file's frame, seconds per stage, and what else to tell; None where nothing is left.
+def dream_gaussian(path: Path, share: float = 1.0, widened: bool = False) -> tuple[Mesh | None, Stages, list[str]]:
+    """The textured mesh in the file's frame, its clock, and what else to tell; None where nothing is left.
 
     With a `share` below 1 only so many of the blocks are gathered; the time is scaled up by pairs (Gaussian x sample),
     and the values come from a scatter of the same sum, which must agree on the blocks that were gathered.
@@ -85,19 +88,19 @@ def dream_gaussian(
     notes.append(note)
     with clock.stage("surface"):
         if values.max() <= THRESHOLD:
-            return None, clock.seconds, [*notes, f"The density never reaches {THRESHOLD:g}: {values.max():.2f}."]
+            return None, clock, [*notes, f"The density never reaches {THRESHOLD:g}: {values.max():.2f}."]
         vertices, faces = marching_cubes(values, THRESHOLD, gradient_direction="ascent")[:2]
         vertices = (vertices / (RESOLUTION - 1) * 2 - 1) / gather.scale + gather.center
         mesh = Mesh(vertices.astype(np.float32), np.ascontiguousarray(faces, np.int32))
     with clock.stage("clean"):
         mesh = cleaned(mesh, LEAST_FACES, LEAST_DIAGONAL, EDGE, MOST_FACES)
     if mesh is None:
-        return None, clock.seconds, [*notes, "Cleaning removes all of the surface."]
+        return None, clock, [*notes, "Cleaning removes all of the surface."]
     mesh, note = unwrapped(mesh, clock)
     notes += note
     with clock.stage("bake"):
         texture = first_view_wins(mesh, gaussians)
-    return Mesh(mesh.vertices, mesh.faces, mesh.normals, mesh.uvs, texture), clock.seconds, notes
+    return Mesh(mesh.vertices, mesh.faces, mesh.normals, mesh.uvs, texture), clock, notes
 
 
 class Gather:
@@ -144,10 +147,10 @@ class Gather:
         count = len(blocks) if share >= 1 else max(1, round(share * len(blocks)))
         chosen = np.sort(np.random.default_rng(0).permutation(len(blocks))[:count])
         values = np.zeros((RESOLUTION,) * 3, np.float32)
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         found = [self.block(blocks[index]).numpy() for index in chosen]
-        seconds = time.perf_counter() - start
-        clock.seconds["density"] += seconds * pairs.sum() / pairs[chosen].sum()
+        spent = np.array([time.perf_counter() - start, time.process_time() - processor])
+        clock.add("density", *(spent * pairs.sum() / pairs[chosen].sum()).tolist())
         if count < len(blocks):
             values = self.scattered()
         worst = 0.0
@@ -237,25 +240,27 @@ def unwrapped(mesh: Mesh, clock: Stages) -> tuple[Mesh, list[str]]:
     """With uvs of xatlas in its own settings, on the whole mesh; in a child, for on some meshes it never ends."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         try:
-            seconds, origins, faces, uvs = pool.apply_async(_xatlas, (mesh.vertices, mesh.faces)).get(UNWRAP_LIMIT_S)
-            clock.seconds["unwrap"], notes = seconds, []
+            spent, origins, faces, uvs = pool.apply_async(_xatlas, (mesh.vertices, mesh.faces)).get(UNWRAP_LIMIT_S)
+            clock.add("unwrap", *spent)
         except multiprocessing.TimeoutError:
-            notes = [f"xatlas did not end within {UNWRAP_LIMIT_S:g} s (counted); charts were projected instead"]
-            clock.seconds["unwrap"] = UNWRAP_LIMIT_S
-            origins, faces, uvs = project_charts(mesh, 8 / TEXTURE)
+            clock.add("unwrap", UNWRAP_LIMIT_S, UNWRAP_LIMIT_S)
+            note = f"xatlas did not end within {UNWRAP_LIMIT_S:g} s (counted); our own charts stand for its"
+            return unwrap(mesh), [note]
     normals = vertex_normals(mesh.vertices, mesh.faces)
-    return Mesh(mesh.vertices[origins], faces, normals[origins], np.clip(uvs, 0, 1).astype(np.float32)), notes
+    return Mesh(mesh.vertices[origins], faces, normals[origins], np.clip(uvs, 0, 1).astype(np.float32)), []
 
 
-def _xatlas(vertices: Array, faces: Array) -> tuple[float, Array, Array, Array]:
+def _xatlas(vertices: Array, faces: Array) -> tuple[tuple[float, float], Array, Array, Array]:
+    """Seconds by the clock and of the processor, then xatlas' own output."""
     import xatlas
 
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     atlas = xatlas.Atlas()
     atlas.add_mesh(vertices, faces.astype(np.uint32))
     atlas.generate()
     origins, faces, uvs = atlas[0]
-    return time.perf_counter() - start, origins.astype(np.int64), faces.astype(np.int32), uvs
+    spent = time.perf_counter() - start, time.process_time() - processor
+    return spent, origins.astype(np.int64), faces.astype(np.int32), uvs
 
 
 def first_view_wins(mesh: Mesh, gaussians: Gaussians) -> Array:
@@ -266,8 +271,8 @@ def first_view_wins(mesh: Mesh, gaussians: Gaussians) -> Array:
         uvs, colors = seen_pixels(mesh, gaussians, cameras, c)
         values, weights = put(uvs, colors, TEXTURE, least=256)
         empty = count < 0.1
-        albedo[empty] += values[empty]
-        count[empty] += weights[empty]
+        albedo += values * empty[..., None]
+        count += weights * empty
     filled = count > 0
     albedo[filled] /= count[filled, None]
     return np.rint(255 * np.clip(fill_around(albedo, filled), 0, 1)).astype(np.uint8)
@@ -299,18 +304,14 @@ def put(uvs: Array, colors: Array, size: int, least: int) -> tuple[Array, Array]
         fx, fy = (at - corner).T
         weight = np.concatenate([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
         index = np.concatenate([(corner[:, 1] + dy) * side + corner[:, 0] + dx for dy in (0, 1) for dx in (0, 1)])
-        texels, index = np.unique(index, return_inverse=True)
-        level = np.zeros((side * side, 4), np.float32)
-        for channel in range(4):
-            amount = weight if channel == 3 else weight * np.tile(colors[:, channel], 4)
-            level[texels, channel] = np.bincount(index, amount)
+        amounts = [weight * np.tile(colors[:, channel], 4) for channel in range(3)] + [weight]
+        level = np.stack([np.bincount(index, amount, side * side).astype(np.float32) for amount in amounts], -1)
         level = level.reshape(side, side, 4)
         if side < size:
             planes = torch.from_numpy(level)[None].permute(0, 3, 1, 2)
             full = torch.nn.functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False)
             level = full[0].permute(1, 2, 0).numpy()
-        empty = total[..., 3] <= 0
-        total[empty] += level[empty]
+        total += level * (total[..., 3:] <= 0)
         side //= 2
     return total[..., :3], total[..., 3]
 

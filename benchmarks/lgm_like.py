@@ -48,8 +48,8 @@ LEVEL, MARCHING_SIDE, EDGE, MOST_FACES = 10.0, 256, 0.01, 50_000
 FRONT_AZIMUTHS, FRONT_ELEVATIONS, FRONT_SIZE = (-15.0, -7.5, 0.0, 7.5, 15.0), (-5.0, 0.0, 5.0), 512
 
 
-def lgm_like(path: Path, iterations: int = 200) -> tuple[Mesh | None, dict[str, float], list[str]]:
-    """The textured mesh in the file's frame, seconds per stage, and what else to tell; None where nothing is left."""
+def lgm_like(path: Path, iterations: int = 200) -> tuple[Mesh | None, Stages, list[str]]:
+    """The textured mesh in the file's frame, its clock, and what else to tell; None where nothing is left."""
     clock = Stages()
     notes = [f"a dense grid instead of LGM's hash grids, {iterations} of 512 iterations, no fit of the vertices"]
     gaussians = read_splats(path)
@@ -61,7 +61,7 @@ def lgm_like(path: Path, iterations: int = 200) -> tuple[Mesh | None, dict[str, 
         values = torch.cat([density_and_color(field, p)[0] for p in points.split(1 << 20)])
         values = values.reshape((MARCHING_SIDE,) * 3).numpy()
         if values.max() <= LEVEL:
-            return None, clock.seconds, [*notes, f"The density never reaches {LEVEL:g}: {values.max():.2f}."]
+            return None, clock, [*notes, f"The density never reaches {LEVEL:g}: {values.max():.2f}."]
         vertices, faces = marching_cubes(values, LEVEL, gradient_direction="ascent")[:2]
         vertices = vertices / (MARCHING_SIDE - 1) * 2 - 1
         mesh = Mesh(vertices.astype(np.float32), np.ascontiguousarray(faces, np.int32))
@@ -71,7 +71,7 @@ def lgm_like(path: Path, iterations: int = 200) -> tuple[Mesh | None, dict[str, 
     mesh, more = unwrapped(mesh, clock)
     with clock.stage("bake"):
         texture = painted(mesh, gaussians, field)
-    return Mesh(mesh.vertices, mesh.faces, mesh.normals, mesh.uvs, texture), clock.seconds, notes + more
+    return Mesh(mesh.vertices, mesh.faces, mesh.normals, mesh.uvs, texture), clock, notes + more
 
 
 def fitted(gaussians: Gaussians, iterations: int) -> Tensor:

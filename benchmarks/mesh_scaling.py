@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,16 @@ def peak_mb(process: str = "self") -> float:
     if status.is_file():
         return next(int(row.split()[1]) for row in status.read_text().splitlines() if row.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def processor_seconds() -> float:
+    """That this process and, where there is /proc, its children have spent so far."""
+    total = time.process_time()
+    for child in children():
+        stat = Path("/proc") / child / "stat"
+        fields = stat.read_text().rsplit(")", 1)[1].split()  # the name before may hold spaces
+        total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return total
 
 
 def children() -> list[str]:
