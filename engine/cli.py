@@ -11,14 +11,15 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from engine import __version__
 from engine.errors import EmptyFieldError, GaussmithError, InputError, OptionError, OutputError, explain
-from engine.options import MeshOptions
+from engine.options import CHOICES, MeshOptions
+from engine.paths import lod_paths
 
 if TYPE_CHECKING:
     from engine.batch import Task
@@ -84,8 +85,8 @@ def _generate(arguments: argparse.Namespace, load: LoadGenerator | None) -> int:
 
         assert generator
         splats = task.output.with_suffix(".ply") if arguments.save_splats else None
-        if splats and splats.exists() and not arguments.overwrite:
-            raise OutputError(f"{splats} exists already.", "Add --overwrite, or leave out --save-splats.")
+        _keep_what_is_there([splats] if splats else [], "--save-splats", arguments)
+        _keep_what_is_there(lod_paths(task.output, options.lods), "--lods", arguments)
         return picture_to_mesh(task.source, task.output, generator, options, report, warn, splats)
 
     return run_batch(tasks, work, overwrite=arguments.overwrite, as_json=arguments.json)
@@ -99,10 +100,18 @@ def _mesh(arguments: argparse.Namespace, load: LoadGenerator | None) -> int:
     def work(task: "Task", report: Any, warn: Any) -> dict[str, Any]:
         from engine.pipeline import splats_to_mesh
 
+        _keep_what_is_there(lod_paths(task.output, options.lods), "--lods", arguments)
         return splats_to_mesh(task.source, task.output, options, report, warn)
 
     tasks = plan(arguments.splats, arguments.output, SPLATS)
     return run_batch(tasks, work, overwrite=arguments.overwrite, as_json=arguments.json)
+
+
+def _keep_what_is_there(paths: Iterable[Path], flag: str, arguments: argparse.Namespace) -> None:
+    """Files made beside the mesh do not replace others unasked."""
+    for path in paths:
+        if path.exists() and not arguments.overwrite:
+            raise OutputError(f"{path} exists already.", f"Add --overwrite, or leave out {flag}.")
 
 
 def _load(name: str, load: LoadGenerator | None) -> "Generator":
@@ -201,18 +210,20 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("-o", "--output", required=True, metavar="OUT", help="folder, or a .glb file for one picture")
     generate.add_argument("--generator", default="agg", metavar="NAME", help="which network imagines the object")
     generate.add_argument("--seed", type=int, default=MeshOptions.seed, help="same seed, same result")
-    _mesh_arguments(generate)
+    _mesh_arguments(generate, of_splats=False)
     generate.add_argument("--save-splats", action="store_true", help="also write the Gaussians, as .ply")
     generate.set_defaults(run=_generate)
 
     mesh = commands.add_parser("mesh", help="make textured meshes from Gaussian splat files")
-    mesh.add_argument("splats", nargs="+", metavar="SPLATS", help=".ply files or folders of them")
+    mesh.add_argument(
+        "splats", nargs="+", metavar="SPLATS", help="splat files (.ply .splat .ksplat .spz .sog) or folders"
+    )
     mesh.add_argument("-o", "--output", required=True, metavar="OUT", help="a .glb file, or a folder")
-    _mesh_arguments(mesh)
-    mesh.set_defaults(run=_mesh, seed=MeshOptions.seed)
+    _mesh_arguments(mesh, of_splats=True)
+    mesh.set_defaults(run=_mesh)
 
     render = commands.add_parser("render", help="draw an asset from all around on one sheet")
-    render.add_argument("asset", metavar="ASSET", type=Path, help="a .glb mesh or a .ply of splats")
+    render.add_argument("asset", metavar="ASSET", type=Path, help="a mesh (.glb, .obj, .ply) or a file of splats")
     render.add_argument("-o", "--output", required=True, metavar="OUT.png", type=Path)
     render.add_argument("--views", type=int, default=8, help="how many views (default %(default)s)")
     render.add_argument("--size", type=int, default=256, help="pixels of each view (default %(default)s)")
@@ -235,11 +246,60 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _mesh_arguments(parser: argparse.ArgumentParser) -> None:
-    defaults = MeshOptions()
-    parser.add_argument("--faces", type=int, default=defaults.faces, help="most triangles (default %(default)s)")
-    parser.add_argument("--texture", type=int, default=defaults.texture, help="texture side in pixels (%(default)s)")
-    parser.add_argument("--resolution", type=int, default=defaults.resolution, help="density cells (%(default)s)")
-    parser.add_argument("--size", type=float, default=defaults.size, help="longest side in metres (%(default)s)")
+def _mesh_arguments(parser: argparse.ArgumentParser, of_splats: bool) -> None:
+    """The options of `MeshOptions`, with their defaults; `_options` puts them together."""
+    for title, names in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            if of_splats or name not in OF_SPLATS:
+                _argument(group, name)
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist; else they are skipped")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+
+
+OF_SPLATS = ("up", "crop", "keep_all", "keep_frame")
+OF_PICTURES = ("seed", "photo")
+
+GROUPS = {
+    "shape": ("surface", "resolution", "smoothing", "faces", "topology", "watertight", "lods", "size"),
+    "texture": ("texture", "image", "views", "photo", "symmetry", "normal_map", "occlusion", "refine"),
+    "splat file": OF_SPLATS,
+}
+
+HELP = {
+    "surface": "how the surface is found (default %(default)s: the way that agrees better with the splats)",
+    "resolution": "cells of the grid along the longest side (default %(default)s)",
+    "smoothing": "steps of smoothing at equal volume (default %(default)s)",
+    "faces": "most triangles, or number of quads (default %(default)s)",
+    "topology": "default %(default)s; quads need the package pynanoinstantmeshes or a Blender",
+    "watertight": "a closed, consistently oriented 2-manifold, or an error that says why not",
+    "lods": "so many simpler copies, each with a quarter of the faces (default %(default)s)",
+    "size": "longest side in metres (default %(default)s)",
+    "texture": "texture side in pixels (default %(default)s)",
+    "image": "how the texture is stored (default %(default)s)",
+    "views": "lay so many rendered views of the splats over the texture (default %(default)s)",
+    "photo": "do not lay the picture itself over the texture",
+    "symmetry": "show on unseen parts the mirror image of seen ones, where the object is symmetric",
+    "normal_map": "bake the dense surface's normals",
+    "occlusion": "bake ambient occlusion",
+    "refine": "steps of fitting the mesh to the splats (default %(default)s)",
+    "up": "what is up in the file (default %(default)s, as in .spz; other captures often have -y)",
+    "crop": "keep splats within this box of the file's frame",
+    "keep_all": "keep everything in the file, not only the largest dense object",
+    "keep_frame": "leave the object where it is in the file, at its size",
+}
+
+
+def _argument(group: argparse._ArgumentGroup, name: str) -> None:
+    """One option of `MeshOptions` as a flag of its type."""
+    default, flag, text = getattr(MeshOptions(), name), "--" + name.replace("_", "-"), HELP[name]
+    if name == "crop":
+        group.add_argument(flag, nargs=6, type=float, metavar=("X0", "Y0", "Z0", "X1", "Y1", "Z1"), help=text)
+    elif default is True:
+        group.add_argument(flag.replace("--", "--no-", 1), dest=name, action="store_false", help=text)
+    elif default is False:
+        group.add_argument(flag, action="store_true", help=text)
+    elif name in CHOICES:
+        group.add_argument(flag, choices=CHOICES[name], default=default, help=text)
+    else:
+        group.add_argument(flag, type=type(default), default=default, metavar="N", help=text)

@@ -62,3 +62,9 @@ def cache_folder() -> Path:
     if sys.platform == "darwin":
         return Path.home() / "Library/Caches/gaussmith"
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gaussmith"
+
+
+def lod_paths(output: str | Path, count: int) -> list[Path]:
+    """Where the simpler copies of `output` go: NAME_lod1.glb and so on."""
+    output = Path(output)
+    return [output.with_name(f"{output.stem}_lod{level}{output.suffix}") for level in range(1, count + 1)]

@@ -8,31 +8,45 @@ is reported about them stand here and nowhere else.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from engine import __version__
-from engine.export.glb import write_glb
+from engine.export.glb import Placement, write_glb
+from engine.fields.cameras import Photograph
 from engine.fields.gaussians import Gaussians
+from engine.fields.prepare import prepare_splats
 from engine.fields.splats import read_splats, write_splats
 from engine.generators.base import Generator, Report, silent
-from engine.image.load import load_picture
+from engine.image.load import DETAIL_SIDE, load_picture
 from engine.image.matte import matte
 from engine.options import MeshOptions
-from engine.paths import check_writable
+from engine.paths import check_writable, lod_paths
+from engine.refine.refine import refine
+from engine.surface.choose import choose_surfacer, look
 from engine.surface.cleanup import clean
 from engine.surface.density_surface import density_surface
+from engine.surface.field import SignedGrid
 from engine.surface.isosurface import extract
-from engine.surface.report import mesh_report
+from engine.surface.mesh import Mesh
+from engine.surface.quads import to_quads
+from engine.surface.report import MeshReport, mesh_report
 from engine.surface.simplify import simplify
+from engine.surface.topology import make_watertight
+from engine.surface.tsdf import tsdf_grid
 from engine.texture.bake import bake
+from engine.texture.maps import normal_map, occlusion
+from engine.texture.photograph import sharpened
 from engine.texture.unwrap import stop_helper, unwrap, warm_up
 
-FIELD_STAGES = {"density": 2, "surface": 9, "simplify": 8, "unwrap": 16, "bake": 4, "export": 2}
+FIELD_STAGES = {"density": 8, "surface": 4, "simplify": 8, "unwrap": 12, "bake": 5, "refine": 0, "lods": 0, "export": 2}
 PICTURE_STAGES = {"picture": 1, "matte": 4, "generate": 6, **FIELD_STAGES}
 SPLAT_STAGES = {"splats": 2, **FIELD_STAGES}
 """Stages in their order, each with its typical share of the time: they place the progress bar."""
+
+DETAILED = 1024
+"""Side of a texture above which the photograph is read once more, in all its pixels."""
 
 Warn = Callable[[str], None]
 
@@ -48,12 +62,12 @@ def picture_to_mesh(
 ) -> dict[str, Any]:
     """Makes the GLB file `output` from one picture, and on request the splat file `splats`; returns the report.
 
-    `report(stage, fraction, text)` gets the fraction of the whole job and may raise `Cancelled`.
-    Raises the errors of `engine.errors`; `output` then is as it was before.
+    Simpler copies go beside it (`lod_paths`). `report(stage, fraction, text)` gets the fraction of the whole job and
+    may raise `Cancelled`. Raises the errors of `engine.errors`; `output` then is as it was before.
     """
     options = options or MeshOptions()
-    run = Run(PICTURE_STAGES, report, warn)
-    for path in filter(None, (output, splats)):
+    run = Run(_weighed(PICTURE_STAGES, options), report, warn)
+    for path in filter(None, (output, splats, *lod_paths(output, options.lods))):
         check_writable(path)
     with run.stage("picture", "Reading the picture"):
         loaded = load_picture(picture)
@@ -61,13 +75,16 @@ def picture_to_mesh(
         cut = matte(loaded)
         run.warn(cut.warning)
     with run.stage("generate", "Imagining the object") as inner:
-        field = generator.generate(cut.rgba, seed=options.seed, report=inner).gaussians
+        imagined = generator.generate(cut.rgba, seed=options.seed, report=inner)
         if splats:
-            write_splats(splats, field)
+            write_splats(splats, imagined.gaussians)
     facts = {"picture": str(picture), "generator": generator.name, "matte_confidence": round(cut.confidence, 3)}
     if splats:
         facts["splats"] = str(splats)
-    return _field_to_glb(field, output, Path(picture).stem, options, run, facts)
+    photograph = imagined.photograph if options.photo else None
+    if photograph and options.texture > DETAILED:
+        photograph = sharpened(photograph, load_picture(picture, DETAIL_SIDE).rgba)
+    return _field_to_glb(imagined.gaussians, photograph, None, output, Path(picture).stem, options, run, facts)
 
 
 def splats_to_mesh(
@@ -79,47 +96,128 @@ def splats_to_mesh(
 ) -> dict[str, Any]:
     """Makes the GLB file `output` from a file of Gaussian splats; as `picture_to_mesh` otherwise."""
     options = options or MeshOptions()
-    run = Run(SPLAT_STAGES, report, warn)
-    check_writable(output)
+    run = Run(_weighed(SPLAT_STAGES, options), report, warn)
+    for path in (output, *lod_paths(output, options.lods)):
+        check_writable(path)
     with run.stage("splats", "Reading the splats"):
-        field = read_splats(splats)
-    return _field_to_glb(field, output, Path(splats).stem, options, run, {"splats": str(splats)})
+        prepared = prepare_splats(read_splats(splats, run.warn), options.up, options.crop, options.keep_all)
+        for note in prepared.notes:
+            run.warn(note)
+    placement = (prepared.scale, prepared.center) if options.keep_frame else None
+    name = Path(splats).stem
+    return _field_to_glb(prepared.gaussians, None, placement, output, name, options, run, {"splats": str(splats)})
 
 
 def _field_to_glb(
-    field: Gaussians, output: str | Path, name: str, options: MeshOptions, run: "Run", facts: dict[str, Any]
+    field: Gaussians,
+    photograph: Photograph | None,
+    placement: Placement | None,
+    output: str | Path,
+    name: str,
+    options: MeshOptions,
+    run: "Run",
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
     """The second half, the same for every source of Gaussians."""
-    with run.stage("density", "Filling the density grid"):
-        grid = density_surface(field, options.resolution)
-    with run.stage("surface", "Finding the surface"):
-        surface = clean(extract(grid), options.smoothing)
-    with run.stage("simplify", "Reducing faces"):
-        mesh = simplify(surface, options.faces, run.warn)
-        shape = mesh_report(mesh)
-    if not shape.watertight and not any("watertight" in text for text in run.warnings):
-        run.warn("The mesh is not watertight: some of its edges have not exactly two faces.")
+    with run.stage("density", "Finding the surface"):
+        grid, how = _grid(field, options)
+    with run.stage("surface", "Smoothing the surface"):
+        dense = clean(extract(grid), options.smoothing)
+        del grid
+    with run.stage("simplify", "Reducing faces") as inner:
+        mesh = _reduced(dense, options.faces, options, run, lambda: inner("simplify", 0, ""))
     with run.stage("unwrap", "Unfolding the surface") as inner:
         mesh = unwrap(mesh, check=lambda: inner("unwrap", 0, ""), warn=run.warn)
-    with run.stage("bake", "Painting the texture"):
-        mesh = bake(mesh, field, options.texture)
+    with run.stage("bake", "Painting the texture") as inner:
+        painted = _painter(field, photograph, options, lambda: inner("bake", 0, ""))
+        mesh = painted(mesh, options.texture)
+    if options.refine:
+        with run.stage("refine", "Fitting the mesh to the splats") as inner:
+            refined = refine(mesh, field, options.refine, photograph, inner)
+            mesh, facts = refined.mesh, {**facts, "error_before": refined.before, "error_after": refined.after}
+    with run.stage("lods", "Making simpler copies") as inner:
+        copies = []
+        for level in range(1, options.lods + 1):
+            inner("lods", (level - 1) / options.lods, "")
+            faces, size = max(options.faces // 4**level, 100), max(options.texture // 2**level, 64)
+            copy = unwrap(_reduced(dense, faces, options, run), check=lambda: inner("lods", 0, ""), warn=run.warn)
+            copies.append(_with_maps(painted(copy, size), dense, options))
     with run.stage("export", "Writing the file"):
-        write_glb(output, mesh, name, options.size)
+        mesh = _with_maps(mesh, dense, options)
+        shape = _checked(mesh_report(mesh, options.texture, options.size), run)
+        for path, copy in zip(lod_paths(output, options.lods), copies, strict=True):
+            write_glb(path, copy, path.stem, options.size, options.image, None, placement)
+        extras = {"gaussmith": {**shape.as_dict(), "surface": how}}
+        write_glb(output, mesh, name, options.size, options.image, extras, placement)
     run.finish()
     return {
         "output": str(output),
         **facts,
         "seconds": run.seconds,
-        "faces": len(mesh.faces),
-        "vertices": shape.vertices,
-        "watertight": shape.watertight,
-        "components": shape.components,
+        **shape.as_dict(),
+        "surface": how,
+        "lods": [str(path) for path in lod_paths(output, options.lods)],
         "gaussians": len(field),
         "warnings": run.warnings,
         "options": asdict(options),
         "seed": options.seed,
         "engine": __version__,
     }
+
+
+def _grid(field: Gaussians, options: MeshOptions) -> tuple[SignedGrid, str]:
+    """The surface as a signed grid, and the name of the way it was found."""
+    how = options.surface
+    if how == "auto":
+        how = choose_surfacer(field, look(field), options.resolution).surface
+    way = {"density": density_surface, "tsdf": tsdf_grid}[how]
+    return way(field, options.resolution), how
+
+
+def _reduced(
+    dense: Mesh, faces: int, options: MeshOptions, run: "Run", check: Callable[[], None] | None = None
+) -> Mesh:
+    """The mesh with the faces, the topology and the guarantees asked for."""
+    if options.topology == "quads":
+        return to_quads(dense, faces, check=check, warn=run.warn)
+    mesh = simplify(dense, faces, run.warn)
+    return make_watertight(mesh, run.warn) if options.watertight else mesh
+
+
+def _painter(
+    field: Gaussians, photograph: Photograph | None, options: MeshOptions, check: Callable[[], None]
+) -> Callable[[Mesh, int], Mesh]:
+    """Gives a mesh its texture of a size, from all the sources asked for."""
+    return lambda mesh, size: bake(mesh, field, size, options.views, photograph, options.symmetry, check)
+
+
+def _with_maps(mesh: Mesh, dense: Mesh, options: MeshOptions) -> Mesh:
+    """With the maps asked for, of the size of its texture."""
+    size = options.texture if mesh.texture is None else len(mesh.texture)
+    return replace(
+        mesh,
+        normal_map=normal_map(mesh, dense, size) if options.normal_map else None,
+        occlusion=occlusion(mesh, size) if options.occlusion else None,
+    )
+
+
+def _checked(shape: MeshReport, run: "Run") -> MeshReport:
+    if not shape.watertight and not any("watertight" in text for text in run.warnings):
+        run.warn("The mesh is not watertight: some of its edges have not exactly two faces.")
+    return shape
+
+
+def _weighed(stages: Mapping[str, float], options: MeshOptions) -> dict[str, float]:
+    """The stages with the time that these options add to them."""
+    extra = {
+        "density": 60 if options.resolution > 256 else 0,
+        "simplify": 60 if options.topology == "quads" else 0,
+        "bake": 1.2 * options.views,
+        "refine": 1.5 * options.refine,
+        "lods": 12 * options.lods,
+        "export": 10 * (options.normal_map + options.occlusion),
+    }
+    return {name: share + extra.get(name, 0) for name, share in stages.items()}
 
 
 def stop_children() -> None:

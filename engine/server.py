@@ -14,6 +14,7 @@ import contextlib
 import gc
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from engine import __version__
 from engine.device import choose_device
 from engine.errors import Cancelled, explain
 from engine.options import mesh_options
-from engine.paths import part_of
+from engine.paths import lod_paths, part_of
 from engine.protocol import (
     PROTOCOL,
     BadMessage,
@@ -171,10 +172,14 @@ class Server:
         """
         for job in list(self._jobs.values()):
             if job.running:
-                with contextlib.suppress(OSError):
-                    part_of(job.request.output).unlink(missing_ok=True)
+                lods = job.request.options.get("lods")
+                for path in (job.request.output, *lod_paths(job.request.output, lods if lods in (1, 2, 3) else 0)):
+                    with contextlib.suppress(OSError):
+                        part_of(path).unlink(missing_ok=True)
         with contextlib.suppress(KeyError, AttributeError):  # not imported yet, or just being imported: no children
             sys.modules["engine.pipeline"].stop_children()
+        if os.name != "nt" and os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # also a child that has only just been started
         os._exit(0)
 
     # ---- main thread ------------------------------------------------------------------------------------------------
@@ -202,7 +207,8 @@ class Server:
             sys.stderr.write(detail)
             code, message, hint = explain(error)
             return Error(request.id, code, message, hint, detail)
-        return Result(request.id, {"mesh": request.output}, report)
+        files = {"mesh": request.output, **{f"lod{k}": path for k, path in enumerate(report["lods"], 1)}}
+        return Result(request.id, files, report)
 
     def _do(self, job: Job) -> dict[str, Any]:
         """Runs the pipeline for one job and returns its report."""
