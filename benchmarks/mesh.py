@@ -240,7 +240,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="SHARE",
         help="of the peer's density blocks to gather and time; the time is scaled up, and values come from a scatter",
     )
-    parser.add_argument("--iterations", type=int, default=200, help="of the LGM-like fit (LGM: 512, on a GPU)")
+    parser.add_argument("--iterations", type=int, default=150, help="of the LGM-like fit (LGM: 512, on a GPU)")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="write contact sheets there, also of the statues")
     parser.add_argument(
         "--scaling", action="store_true", help="seconds and memory over the number of Gaussians instead"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from shape_metrics import around
+from shape_metrics import DISTANCE, FOV_Y_DEG
 
 from engine.export.preview import read_mesh
-from engine.fields.cameras import Cameras
+from engine.fields.cameras import Cameras, orbit
 from engine.fields.prepare import Prepared, prepare_splats
 from engine.fields.splats import read_splats
 from engine.options import MeshOptions
@@ -20,7 +20,10 @@ from engine.surface.mesh import Mesh
 
 Array = np.ndarray
 
-VIEWS, SIZE, SUPERSAMPLE = 6, 384, 3
+AZIMUTHS, ELEVATIONS = (0, 72, 144, 216, 288, 30, 30), (10, 10, 10, 10, 10, 60, -50)
+SIZE, SUPERSAMPLE, MARGIN = 768, 2, 8
+"""Pictures are cut to what the meshes cover in any of them, and a margin."""
+
 BACKGROUND = 0.93
 GREY = np.array([0.7, 0.7, 0.7])
 
@@ -38,13 +41,26 @@ def write_sheets(splats: Path, meshes: dict[str, Mesh], folder: Path, up: str = 
             f"{views} views": converted(splats, MeshOptions(up=up, views=views, keep_frame=True)) for views in (0, 24)
         }
     placed = [in_object_frame(mesh, prepared) for mesh in meshes.values()]
-    cameras = around(placed[0], VIEWS, SIZE)
+    cameras = cameras_around(placed[0])
     rows = [splat_row(prepared, cameras)]
     for mesh in placed:
         rows += [mesh_row(mesh, cameras, lit=False), mesh_row(mesh, cameras, lit=True)]
-    sheet = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    covered = (np.abs(np.stack([picture for row in rows[1:] for picture in row]) - BACKGROUND) > 0.004).any((0, 3))
+    down, across = np.flatnonzero(covered.any(1)), np.flatnonzero(covered.any(0))
+    cut = np.s_[max(down[0] - MARGIN, 0) : down[-1] + MARGIN, max(across[0] - MARGIN, 0) : across[-1] + MARGIN]
+    sheet = np.concatenate([np.concatenate([picture[cut] for picture in row], axis=1) for row in rows])
     Image.fromarray(np.rint(255 * np.clip(sheet, 0, 1)).astype(np.uint8)).save(folder / f"{splats.stem}.png")
     print(f"  {folder / splats.stem}.png: splats, then " + ", ".join(meshes))
+
+
+def cameras_around(mesh: Mesh) -> Cameras:
+    """From all around a little above, from above and from below."""
+    low, high = mesh.bounds()
+    radius = DISTANCE * float(np.linalg.norm(high - low)) / 2
+    cameras = orbit(AZIMUTHS, ELEVATIONS, radius, FOV_Y_DEG, SIZE, SIZE)
+    viewmats = cameras.viewmats.copy()
+    viewmats[:, :3, 3] -= viewmats[:, :3, :3] @ ((low + high) / 2)
+    return Cameras(viewmats, cameras.Ks, SIZE, SIZE)
 
 
 def converted(splats: Path, options: MeshOptions) -> Mesh:
