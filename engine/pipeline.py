@@ -135,13 +135,14 @@ def _field_to_glb(
         with run.stage("refine", "Fitting the mesh to the splats") as inner:
             refined = refine(mesh, field, options.refine, photograph, inner)
             mesh, facts = refined.mesh, {**facts, "error_before": refined.before, "error_after": refined.after}
-    with run.stage("lods", "Making simpler copies") as inner:
-        copies = []
-        for level in range(1, options.lods + 1):
-            inner("lods", (level - 1) / options.lods, "")
-            faces, size = max(options.faces // 4**level, 100), max(options.texture // 2**level, 64)
-            copy = unwrap(_reduced(dense, faces, options, run), check=lambda: inner("lods", 0, ""), warn=run.warn)
-            copies.append(_with_maps(painted(copy, size), dense, options))
+    copies = []
+    if options.lods:
+        with run.stage("lods", "Making simpler copies") as inner:
+            for level in range(1, options.lods + 1):
+                inner("lods", (level - 1) / options.lods, "")
+                faces, size = max(options.faces // 4**level, 100), max(options.texture // 2**level, 64)
+                copy = unwrap(_reduced(dense, faces, options, run), check=lambda: inner("lods", 0, ""), warn=run.warn)
+                copies.append(_with_maps(painted(copy, size), dense, options))
     with run.stage("export", "Writing the file"):
         mesh = _with_maps(mesh, dense, options)
         shape = _checked(mesh_report(mesh, options.texture, options.size), run)
