@@ -6,6 +6,7 @@ Parallel kernels must be entered from one thread at a time: otherwise numba's wo
 
 import os
 from functools import partial
+from pathlib import Path
 
 from engine import __version__
 from engine.paths import cache_folder
@@ -27,3 +28,8 @@ FAST = {"contract", "reassoc", "arcp", "nsz", "afn"}
 kernel = partial(numba.njit, cache=True, fastmath=FAST, nogil=True, error_model="numpy")
 parallel_kernel = partial(kernel, parallel=True)
 prange = numba.prange
+
+
+def compiled_before() -> bool:
+    """Whether kernels have been compiled on this machine; the first run takes a minute more."""
+    return any(Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*.nbi"))

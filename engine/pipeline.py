@@ -21,6 +21,7 @@ from engine.fields.splats import read_splats, write_splats
 from engine.generators.base import Generator, Report, silent
 from engine.image.load import DETAIL_SIDE, load_picture
 from engine.image.matte import matte
+from engine.jit import compiled_before
 from engine.options import MeshOptions
 from engine.paths import check_writable, lod_paths
 from engine.refine.refine import refine
@@ -235,6 +236,7 @@ class Run:
         self._report, self._warn = report, warn
         self._done = 0.0
         self._start = time.perf_counter()
+        self._hint = "" if compiled_before() else " (compiling, this first time only)"
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
         warm_up()  # the unwrapping process starts while the first stages work
@@ -245,9 +247,9 @@ class Run:
         share = self._shares[name]
 
         def inner(_: str, fraction: float, detail: str) -> None:
-            self._report(name, self._done + share * min(1.0, max(0.0, fraction)), detail or text)
+            self._report(name, self._done + share * min(1.0, max(0.0, fraction)), detail or text + self._hint)
 
-        self._report(name, self._done, text)
+        self._report(name, self._done, text + self._hint)
         start = time.perf_counter()
         yield inner
         self.seconds[name] = round(time.perf_counter() - start, 4)

@@ -12,7 +12,7 @@ from engine.errors import OptionError
 from engine.export.preview import read_mesh
 from engine.fields.gaussians import Gaussians
 from engine.fields.splats import write_splats
-from engine.options import MeshOptions
+from engine.options import MeshOptions, mesh_options
 from engine.paths import lod_paths
 from engine.pipeline import splats_to_mesh
 from tests.engine.shapes import joined, sphere, torus
@@ -176,3 +176,18 @@ def test_an_output_that_cannot_be_written_is_told_before_the_work(splats, tmp_pa
 def test_unknown_words_are_refused():
     with pytest.raises(OptionError, match="topology"):
         MeshOptions(topology="hexagons")
+
+
+def test_the_first_run_says_that_it_compiles(splats, tmp_path, monkeypatch):
+    """Told by the folder of compiled kernels; those in use stay loaded, so that nothing is compiled here."""
+    told = []
+    for folder in (tmp_path / "empty", tmp_path / "full"):
+        (folder / "surface").mkdir(parents=True)
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(folder))
+        if folder.name == "full":
+            (folder / "surface" / "kernel.nbi").touch()
+        texts: list[str] = []
+        note = texts.append
+        splats_to_mesh(splats, tmp_path / "out.glb", mesh_options(SMALL), lambda *said, note=note: note(said[2]))
+        told.append(any("compiling" in text for text in texts))
+    assert told == [True, False]
