@@ -24,7 +24,7 @@ from engine.jit import kernel, parallel_kernel, prange
 Array = np.ndarray
 
 REACH = 3.5
-"""Standard deviations after which a Gaussian is taken as 0 (there it has fallen to 0.2 %)."""
+"""Standard deviations after which a Gaussian is taken as 0, unless less is asked for (there it has fallen to 0.2 %)."""
 
 SLAB = 4
 """Planes of x one thread fills at a time: with 256^2 voxels each they stay in the second-level cache."""
@@ -40,11 +40,12 @@ def scatter(
     origin: Array,
     voxel: float,
     shape: tuple[int, ...],
+    reach: float = REACH,
 ) -> Array:
     """The density at `origin + voxel * (i, j, k)` on a grid of `shape` [X, Y, Z] (Z at least 16), float32."""
     in_voxels = np.asarray(covariances, np.float64) / voxel**2 + 0.25 * np.eye(3)
     values = np.zeros(shape, np.float32)
-    _fill(means, in_voxels, opacities, origin, voxel, values, None, None)
+    _fill(means, in_voxels, opacities, origin, voxel, reach, values, None, None)
     return values
 
 
@@ -57,22 +58,36 @@ def scatter_heights(
     origin: Array,
     voxel: float,
     shape: tuple[int, ...],
+    reach: float = REACH,
 ) -> tuple[Array, Array]:
     """Density and sum of weighted heights (object units) on the grid of `scatter`, float32 each."""
     values, heights = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     planes = np.concatenate([planes, two_sided[:, None]], 1).astype(np.float32)
     planes[:, :3] *= np.float32(voxel)  # offsets are in voxels, heights are not
-    _fill(means, np.asarray(covariances, np.float64) / voxel**2, opacities, origin, voxel, values, planes, heights)
+    _fill(
+        means, np.asarray(covariances, np.float64) / voxel**2, opacities, origin, voxel, reach, values, planes, heights
+    )
     return values, heights
 
 
-def _fill(means, covariances, opacities, origin, voxel, values, planes, heights) -> None:
+def _fill(means, covariances, opacities, origin, voxel, reach, values, planes, heights) -> None:
     factors = np.linalg.cholesky(covariances).astype(np.float32)
     centers = ((means - origin) / voxel).astype(np.float32)
-    starts, members = slabs(centers[:, 0], REACH * np.sqrt(covariances[:, 0, 0]), values.shape[0])
+    starts, members = slabs(centers[:, 0], reach * np.sqrt(covariances[:, 0, 0]), values.shape[0])
     threads = numba.get_num_threads()
     order = np.concatenate([np.arange(thread, len(starts) - 1, threads) for thread in range(threads)])
-    _scatter(centers, factors, opacities.astype(np.float32), starts, members, order, values, planes, heights)
+    _scatter(
+        centers,
+        factors,
+        opacities.astype(np.float32),
+        starts,
+        members,
+        order,
+        np.float32(reach),
+        values,
+        planes,
+        heights,
+    )
 
 
 def slabs(centers: Array, radii: Array, planes: int) -> tuple[Array, Array]:
@@ -117,13 +132,13 @@ def fast_exp(x):
 
 
 @parallel_kernel
-def _scatter(centers, factors, opacities, starts, members, order, values, planes, heights):
+def _scatter(centers, factors, opacities, starts, members, order, reach, values, planes, heights):
     """q = |L^-1 d|^2 with the Cholesky factor L: the first coordinate bounds x, the first two y, all three z.
 
     Without planes and heights (None) the compiler drops what concerns them.
     """
     depth, rows, columns = values.shape
-    limit = np.float32(REACH * REACH)
+    limit = reach * reach
     for o in prange(len(order)):
         slab = order[o]
         for member in range(starts[slab], starts[slab + 1]):
@@ -132,8 +147,8 @@ def _scatter(centers, factors, opacities, starts, members, order, values, planes
             l20, l21, l22 = factors[i, 2, 0], factors[i, 2, 1], factors[i, 2, 2]
             cx, cy, cz, opacity = centers[i, 0], centers[i, 1], centers[i, 2], opacities[i]
             step = np.float32(1) / l22
-            x0 = max(slab * SLAB, int(np.ceil(cx - np.float32(REACH) * l00)))
-            x1 = min(min(slab * SLAB + SLAB, depth) - 1, int(np.floor(cx + np.float32(REACH) * l00)))
+            x0 = max(slab * SLAB, int(np.ceil(cx - reach * l00)))
+            x1 = min(min(slab * SLAB + SLAB, depth) - 1, int(np.floor(cx + reach * l00)))
             for x in range(x0, x1 + 1):
                 u = (np.float32(x) - cx) / l00
                 left = limit - u * u

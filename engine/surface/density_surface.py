@@ -33,6 +33,9 @@ SMALLEST, LARGEST = 16, 512
 BORDER = 3
 """Empty voxels on every side, so that no surface is cut by the box."""
 
+REACH = 2.8
+"""Standard deviations after which a Gaussian is taken as 0: sums divided by each other need no more."""
+
 SEEN, OPAQUE = 0.15, 0.5
 """What hides what is behind it: this part of the shell's usual density, or this density however dense the rest is."""
 
@@ -90,7 +93,7 @@ def _surface(gaussians: Gaussians, shell: Shell, resolution: int, finer: int) ->
     hole = 0.5 * GAP * shell.spacing / voxel
 
     covariances = _covariances(shell, voxel)
-    density = scatter(shell.means, covariances, shell.opacities, origin, voxel, shape)
+    density = scatter(shell.means, covariances, shell.opacities, origin, voxel, shape, REACH)
     here = at(density, shell.means, origin, voxel)
     faintest = min(SEEN * usual(here, shell.opacities), OPAQUE)
     solid = density > faintest
@@ -115,7 +118,7 @@ def _surface(gaussians: Gaussians, shell: Shell, resolution: int, finer: int) ->
     even = shell.opacities / np.maximum(here, faintest)
     kept = shell.select(used)
     weights, heights = scatter_heights(
-        kept.means, covariances[used], even[used], planes[used], two_sided[used], origin, voxel, shape
+        kept.means, covariances[used], even[used], planes[used], two_sided[used], origin, voxel, shape, REACH
     )
     unit = np.float32(np.median(at(weights, kept.means, origin, voxel)))
     solid, core = weights > CLOSED * unit, weights > EDGE * unit
