@@ -42,7 +42,7 @@ LIMIT_S = 120.0
 DENSITY, FEWEST_TRIANGLES = 4, 30_000
 """Quads are laid over a surface of so many triangles per quad, and of at least so many."""
 
-TOLERANCE, ATTEMPTS = 0.02, 3
+TOLERANCE, ATTEMPTS = 0.02, 6
 """The count of quads is met within this part; Instant Meshes, which meets it roughly, is asked so often."""
 
 STRAYED = 1.0
@@ -69,12 +69,12 @@ def to_quads(
     check: Callable[[], None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Mesh:
-    """About `faces` four-sided faces (within `TOLERANCE`) on the surface of `mesh`, as 2 * `faces` triangles.
+    """About `faces` four-sided faces on the surface of `mesh`, as 2 * `faces` triangles; within `TOLERANCE` if it allows.
 
     Faces 2 k and 2 k + 1 are the halves of a quad (see `Mesh`). The denser `mesh` is, the better: give the surface
     before it is simplified. A surface that can be closed is closed. `check` is called about twenty times a second and
-    may raise to stop; `warn` gets a sentence where the quads come from pairs of triangles. Raises `OptionError` for a
-    count out of range.
+    may raise to stop; `warn` gets a sentence where the quads come from pairs of triangles, or are more or fewer than
+    asked for. Raises `OptionError` for a count out of range.
     """
     validate_mesh(mesh)
     if not FEWEST <= faces <= MOST:
@@ -93,6 +93,9 @@ def to_quads(
                 reason = f"for better ones install pynanoinstantmeshes, or set {BLENDER} to a Blender program"
             warn(f"The quads are made of pairs of triangles, whose lines wander: {reason}.")
         quads = _from_pairs(task)
+    made = len(quads.faces) // 2
+    if warn and abs(made - faces) > TOLERANCE * faces:
+        warn(f"The mesh has {made} quads, {faces} were asked for: their rows fit this surface no closer.")
     return Mesh((quads.vertices * half + center).astype(np.float32), quads.faces, quads=True)
 
 
@@ -282,7 +285,7 @@ def _volume(mesh: Mesh) -> float:
 def _from_pairs(task: _Task) -> Mesh:
     """Quads that always work: triangles in pairs, each pair cut in four quads and each triangle left over in three."""
     wanted, best = task.count / 2.1, None
-    for _ in range(ATTEMPTS + 1):
+    for _ in range(2 * ATTEMPTS):
         triangles = simplify(task.base, max(100, round(wanted)))
         polygons = _paired(triangles)
         count = 4 * len(polygons[0]) + 3 * len(polygons[1])
