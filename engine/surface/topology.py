@@ -44,11 +44,16 @@ def make_watertight(mesh: Mesh, warn: Warn | None = None) -> Mesh:
 
     Faces are turned to agree, sheets and vertices that touch are separated, holes are closed. Sheets that cannot be
     closed are left out and `warn` is told. Cavities stay. Normals, uvs and texture go: this comes before unwrapping.
+    Quads stay quads where they are closed already, else they become triangles and `warn` is told.
     Raises `SurfaceError`, saying what is in the way, where most of the surface cannot be closed.
     """
     validate_mesh(mesh)
-    if mesh.quads and _is_sound(mesh):
-        return mesh
+    if mesh.quads:
+        welded = weld(mesh)
+        if len(welded.faces) == len(mesh.faces) and is_watertight(welded) and is_manifold(welded):
+            return mesh
+        if warn:
+            warn("The mesh has triangles instead of quads: as quads it is not watertight.")
     mesh = Mesh(mesh.vertices, mesh.faces)
     if _is_sound(mesh):
         return mesh

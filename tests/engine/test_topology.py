@@ -219,6 +219,19 @@ def test_what_cannot_be_closed_is_refused_with_the_reason(mesh, reason):
         make_watertight(mesh)
 
 
+def test_open_quads_become_closed_triangles():
+    corners = np.array([face for a, b, c, d in SIDES for face in ((a, b, c), (a, c, d))], np.int32)
+    warnings: list[str] = []
+    box = Mesh(CORNERS, corners, quads=True)
+    assert make_watertight(box, warnings.append) is box
+    assert not warnings
+    closed = make_watertight(Mesh(CORNERS, corners[2:], quads=True), warnings.append)
+    assert not closed.quads
+    assert checked(closed).volume == pytest.approx(1)
+    assert len(warnings) == 1
+    assert "triangles instead of quads" in warnings[0]
+
+
 def test_meshes_without_sense_are_refused():
     with pytest.raises(InputError, match="finite"):
         make_watertight(Mesh(np.full((3, 3), np.nan, np.float32), np.array([[0, 1, 2]], np.int32)))
