@@ -69,7 +69,7 @@ def to_quads(
     check: Callable[[], None] | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> Mesh:
-    """About `faces` four-sided faces (within `TOLERANCE` if they fit) on the surface of `mesh`, as 2 * `faces` triangles.
+    """About `faces` four-sided faces (within `TOLERANCE` if they fit) on the surface, as 2 * `faces` triangles.
 
     Faces 2 k and 2 k + 1 are the halves of a quad (see `Mesh`). The denser `mesh` is, the better: give the surface
     before it is simplified. A surface that can be closed is closed. `check` is called about twenty times a second and
