@@ -170,10 +170,10 @@ def to_quads_by_pairs(mesh: Mesh, count: int) -> Mesh:
 
 
 def test_the_nearest_place_is_on_the_nearest_side():
-    mesh = sphere_mesh(60)
-    surface = Surface(mesh, 0.02)
-    points = np.random.default_rng(0).normal(size=(500, 3))
-    points *= (np.random.default_rng(1).uniform(0.8, 1.3, 500) / np.linalg.norm(points, axis=1))[:, None]
+    mesh = sphere_mesh(30)
+    surface = Surface(mesh, 0.03)
+    points = np.random.default_rng(0).normal(size=(100, 3))
+    points *= (np.random.default_rng(1).uniform(0.8, 1.3, 100) / np.linalg.norm(points, axis=1))[:, None]
     places, faces = surface.closest(points)
     exact = trimesh.proximity.closest_point_naive(trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), points)
     assert np.linalg.norm(places - points, axis=1) == pytest.approx(exact[1], abs=1e-4)
