@@ -107,9 +107,10 @@ class MeshOptions:
     )
     views: IntProperty(
         name="Rendered Views",
-        description="Renders of the splats laid over the texture: sharper, and slower. 0 leaves them out",
-        default=0,
-        min=0,
+        description="Renders of the splats laid over the texture: sharper, and slower. 0 leaves them out; "
+        "-1 is 12 for splat files and none for pictures",
+        default=-1,
+        min=-1,
         max=24,
     )
     symmetry: BoolProperty(
@@ -136,6 +137,15 @@ class MeshOptions:
             ("webp", "WebP", "Much smaller; some programs cannot read it"),
         ],
         default="png",
+    )
+    charts: EnumProperty(
+        name="Charts",
+        description="How the surface is cut and unfolded for its texture",
+        items=[
+            ("own", "Large", "Fewer and larger charts, faster"),
+            ("xatlas", "xatlas", "The library xatlas; slower, more charts"),
+        ],
+        default="own",
     )
 
 
@@ -271,6 +281,7 @@ def draw_texture(layout: bpy.types.UILayout, owner: Any) -> None:
     column.prop(owner, "normal_map")
     column.prop(owner, "occlusion")
     layout.prop(owner, "image")
+    layout.prop(owner, "charts")
 
 
 def groups(options: type[MeshOptions]) -> Iterator[tuple[str, str, Any]]:

@@ -262,7 +262,7 @@ OF_PICTURES = ("seed", "photo")
 
 GROUPS = {
     "shape": ("surface", "resolution", "smoothing", "faces", "topology", "watertight", "lods", "size"),
-    "texture": ("texture", "image", "views", "photo", "symmetry", "normal_map", "occlusion", "refine"),
+    "texture": ("texture", "image", "charts", "views", "photo", "symmetry", "normal_map", "occlusion", "refine"),
     "splat file": OF_SPLATS,
 }
 
@@ -277,7 +277,8 @@ HELP = {
     "size": "longest side in metres (default %(default)s)",
     "texture": "texture side in pixels (default %(default)s)",
     "image": "how the texture is stored (default %(default)s)",
-    "views": "lay so many rendered views of the splats over the texture (default %(default)s)",
+    "charts": "how the surface is cut and unfolded (default %(default)s: fewer and larger charts, faster)",
+    "views": "lay so many renders of the splats over the texture (default 12 for splat files, else none)",
     "photo": "do not lay the picture itself over the texture",
     "symmetry": "show on unseen parts the mirror image of seen ones, where the object is symmetric",
     "normal_map": "bake the dense surface's normals",

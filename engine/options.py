@@ -22,12 +22,13 @@ class MeshOptions:
     watertight: bool = False  # a closed, consistently oriented 2-manifold, or an error that says why not
     smoothing: int = 5  # steps of smoothing at equal volume
     lods: int = 0  # how many simpler copies, each with a quarter of the faces of the one before
-    views: int = 0  # rendered views of the splats laid over the texture
+    views: int = -1  # rendered views of the splats laid over the texture; -1: 12 for splat files, none for pictures
     photo: bool = True  # lay the source photograph over the texture, where there is one
     symmetry: bool = False  # fill unseen texels from the other half, where the object is symmetric
     normal_map: bool = False  # bake the dense surface's normals
     occlusion: bool = False  # bake ambient occlusion
     image: str = "png"  # how textures are stored
+    charts: str = "own"  # whose charts the surface is cut into
     refine: int = 0  # steps of fitting the mesh to the splats
     up: str = "y"  # the direction that is up in the splat file
     crop: tuple[float, ...] | None = None  # keep splats within x0, y0, z0, x1, y1, z1 of the file's frame
@@ -47,7 +48,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
     "smoothing": (0, 100),
     "lods": (0, 3),
-    "views": (0, 24),
+    "views": (-1, 24),
     "refine": (0, 1000),
 }
 """Lowest and highest value of each number."""
@@ -56,6 +57,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "surface": ("auto", "density", "tsdf"),
     "topology": ("triangles", "quads"),
     "image": ("png", "webp"),
+    "charts": ("own", "xatlas"),
     "up": ("y", "z", "-y"),
 }
 """The words each choice knows."""

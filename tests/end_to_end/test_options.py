@@ -151,6 +151,12 @@ def test_webp_is_smaller_and_said_to_be_required(splats, tmp_path):
     assert "EXT_texture_webp" not in png.get("extensionsRequired", [])
 
 
+def test_charts_may_be_those_of_xatlas(splats, tmp_path):
+    counts = [made(splats, tmp_path, charts=charts)[2]["charts"] for charts in ("own", "xatlas")]
+    assert counts[0] != counts[1]
+    assert min(counts) > 1
+
+
 def test_refining_never_makes_it_worse(splats, tmp_path):
     report = made(splats, tmp_path, refine=8)[2]
     assert report["error_after"] <= report["error_before"]
