@@ -32,7 +32,7 @@ from engine.surface.mesh import Mesh
 ROOT = Path(__file__).resolve().parents[1]
 SPLATS = ROOT.parent / "shared" / "data" / "splats"
 OURS = ("ours, density", "ours, tsdf", "ours", "ours, 24 views")
-PEERS = ("DreamGaussian-style", "the same, widened", "LGM-like, no refine")
+PEERS = ("DreamGaussian-style", "the same, eased", "LGM-like, no refine")
 ROUNDS = 3
 
 COLUMNS = (  # key of a score or of a row, heading, format
@@ -55,6 +55,7 @@ COLUMNS = (  # key of a score or of a row, heading, format
     ("ssim", "SSIM", "6.4f"),
 )
 LEGEND = """\
+ours      the surfacer chosen by measure, without views over the texture unless said
 seconds   by the clock; CPU s: of all threads and helper processes, which depends less on what else the machine does
 chamfer   mean distance from the result to the true surface plus mean distance from the visible true surface to it,
           per cent of the longest side of the true bounding box
@@ -65,8 +66,8 @@ closed    every edge has two faces that run along it in opposite directions;  pa
 area      over that of the whole true mesh, and of its visible part
 PSNR      24 unlit pictures of 512 x 512 over white, from directions no method paints from, against the textured true
 SSIM      object (vertex: against the set's own mesh with colours at vertices)
-widened   the DreamGaussian-style conversion with (h/2)^2 added to each variance: without it these thin Gaussians fall
-          between its samples, and most of the surface is removed as debris"""
+eased     the DreamGaussian-style conversion with (h/2)^2 added to each variance, for without it these thin Gaussians
+          fall between its samples and most of the surface goes as debris, and with inverses of covariances made once"""
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,12 @@ def methods_of(arguments: argparse.Namespace) -> dict[str, Method]:
     from lgm_like import lgm_like
 
     size = {"faces": arguments.faces, "texture": arguments.texture, "resolution": arguments.resolution}
-    known: dict[str, Method] = {
-        name: partial(ours, options=mesh_options({**size, **more, "keep_frame": True}), rounds=arguments.rounds)
-        for name, more in zip(OURS, ({"surface": "density"}, {"surface": "tsdf"}, {}, {"views": 24}), strict=True)
-    }
+    known: dict[str, Method] = {}
+    for name, surface, views in zip(OURS, ("density", "tsdf", "auto", "auto"), (0, 0, 0, 24), strict=True):
+        options = mesh_options({**size, "surface": surface, "views": views, "keep_frame": True})
+        known[name] = partial(ours, options=options, rounds=arguments.rounds)
     known[PEERS[0]] = partial(peer, dream_gaussian, share=arguments.sample_blocks)
-    known[PEERS[1]] = partial(peer, dream_gaussian, share=arguments.sample_blocks, widened=True)
+    known[PEERS[1]] = partial(peer, dream_gaussian, share=arguments.sample_blocks, eased=True)
     known[PEERS[2]] = partial(peer, lgm_like, iterations=arguments.iterations)
     return {name: known[name] for name in known if name in arguments.methods}
 
