@@ -17,15 +17,18 @@ from engine.render.mesh_gradients import MeshPicture
 
 Array = np.ndarray
 
-ALPHA, DEPTH = 1.0, 1.0
+ALPHA, DEPTH = 4.0, 1.0
 
 UNIT = 0.02
 """Difference of depth that weighs as much as that of black and white."""
 
-EXACT = 0.001
+EXACT = 0.0003
 """Below it depths count by their square: most are known better, some are far off and must not pull more than others."""
 
 LIMIT = 0.04
+
+SAME = 0.01
+"""Difference of depth at which colours no longer count: they are those of another surface."""
 
 
 def compare(picture: MeshPicture, target: Target, side: float) -> tuple[float, Array, Array, Array]:
@@ -37,14 +40,14 @@ def compare(picture: MeshPicture, target: Target, side: float) -> tuple[float, A
     _compare(
         picture.colors, picture.alphas, picture.depths, target.colors, target.color_weights, target.least, target.most,
         target.depths, target.depth_weights, kind(UNIT * side), kind(EXACT * side), kind(LIMIT * side),
-        kind(1 / target.pixels), colors, alphas, depths, sums,
+        kind(SAME * side), kind(1 / target.pixels), colors, alphas, depths, sums,
     )  # fmt: skip
     return float(sums.sum()), colors, alphas, depths
 
 
 @parallel_kernel
 def _compare(
-    colors, alphas, depths, wanted, weights, least, most, deep, deep_weights, unit, exact, limit, scale,
+    colors, alphas, depths, wanted, weights, least, most, deep, deep_weights, unit, exact, limit, same, scale,
     grad_colors, grad_alphas, grad_depths, sums,
 ):  # fmt: skip
     height, width = alphas.shape
@@ -57,6 +60,17 @@ def _compare(
             above = max(alpha - most[row, column], 0.0)
             total += ALPHA * scale * (below * below + above * above)
             grad_alpha = 2 * ALPHA * scale * (above - below)
+            grad_depths[row, column] = 0
+            if deep[row, column] > 0 and depths[row, column] > 0:
+                apart = depths[row, column] - deep[row, column]
+                deep_weight = DEPTH * scale * deep_weights[row, column]
+                bowl = np.sqrt(apart * apart + exact * exact)
+                if abs(apart) < limit:
+                    total += deep_weight * (bowl - exact) / unit
+                    grad_depths[row, column] = deep_weight * apart / (bowl * unit)
+                else:
+                    total += deep_weight * limit / unit
+                weight *= max(1 - apart * apart / (same * same), 0.0)
             for channel in range(3):
                 t = wanted[row, column, channel]
                 difference = colors[row, column, channel] - alpha * t
@@ -64,14 +78,4 @@ def _compare(
                 grad_colors[row, column, channel] = 2 * weight * difference
                 grad_alpha -= 2 * weight * difference * t
             grad_alphas[row, column] = grad_alpha
-            grad_depths[row, column] = 0
-            if deep[row, column] > 0 and depths[row, column] > 0:
-                difference = depths[row, column] - deep[row, column]
-                weight = DEPTH * scale * deep_weights[row, column]
-                bowl = np.sqrt(difference * difference + exact * exact)
-                if abs(difference) < limit:
-                    total += weight * (bowl - exact) / unit
-                    grad_depths[row, column] = weight * difference / (bowl * unit)
-                else:
-                    total += weight * limit / unit
         sums[row] = total

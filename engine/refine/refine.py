@@ -4,10 +4,14 @@
 Every step looks at a few of the views. The vertices move as `shape` allows; the texture takes, view by view, for each
 texel the mean of what its pixels differ by (simultaneous algebraic reconstruction, Andersen and Kak 1984: gradient
 descent with the matrix's row and column sums for preconditioners). What changes of the texture is kept apart, about as
-fine as a view's pixels: detail that the views do not show, such as the photograph's at full size, stays.
+fine as a view's pixels: detail that the views do not show stays. At the end the photograph, at its full size, is laid
+over the shape it now has.
 
 Other directions than those looked from, and the photograph, tell how good the mesh is, now and then. The best state
 found is the result: never worse than the start, which is given back as it was where nothing better was found.
+
+Measured with 100 steps, 20,000 faces, texture 1024 of 24 views (pictures and scores against the true meshes of the
+synthetic sets): see FIGURES below.
 """
 
 from collections.abc import Callable
@@ -18,15 +22,13 @@ import numpy as np
 from engine.errors import OptionError
 from engine.fields.cameras import Photograph
 from engine.fields.gaussians import Gaussians
-from engine.jit import parallel_kernel, prange
 from engine.refine.loss import DEPTH, UNIT, compare
+from engine.refine.paint import Paint, relaid
 from engine.refine.shape import Shape, weld
-from engine.refine.targets import Target, photograph_target, splat_targets
+from engine.refine.targets import Target, heights, lifted, photograph_target, splat_targets
 from engine.render.mesh_cpu import vertex_normals
 from engine.render.mesh_gradients import MeshPicture, Surface, gradients, neighbouring_faces, render
 from engine.surface.mesh import Mesh
-from engine.texture.pad import pad
-from engine.texture.texels import texels_of
 
 Array = np.ndarray
 
@@ -42,8 +44,11 @@ RATE = 0.0008
 PAINT = 0.5
 """Part of a pixel's difference in colour that a texel takes over at first; it falls to a tenth."""
 
-PHOTOGRAPH = 8.0
+PHOTOGRAPH = 24.0
 """Weight of the photograph, in views."""
+
+AS_GOOD = 1.01
+"""Up to this times the error the photograph is laid anew over the changed shape: it is finer than the measure."""
 
 LOOKS = 8
 """How often the state is measured on the way."""
@@ -87,15 +92,17 @@ def refine(
     """
     if mesh.uvs is None or mesh.texture is None:
         raise OptionError("Found a mesh without texture, expected an unwrapped, painted one.", "Call bake first.")
-    report = report or silent
+    told = report or silent
     low, high = mesh.bounds()
     side = float((high - low).max())
     if steps < 1 or not len(gaussians) or side <= 0:
         return Refined(mesh, 0.0, 0.0)
-    report("refine", 0.0, "Looking at the splats from all around")
-    views = backend.splat_targets(mesh, gaussians, VIEWS, SIZE)
-    report("refine", 0.1, "Looking at the splats from all around")
-    checks = backend.splat_targets(mesh, gaussians, CHECKS, SIZE, 0.5)
+
+    def looking(part: float) -> None:
+        told("refine", 0.2 * part, "Looking at the splats from all around")
+
+    views = backend.splat_targets(mesh, gaussians, VIEWS, SIZE, 0.0, lambda part: looking(0.75 * part))
+    checks = backend.splat_targets(mesh, gaussians, CHECKS, SIZE, 0.5, lambda part: looking(0.75 + 0.25 * part))
     seen = photograph_target(mesh, photograph, SIZE) if photograph else None
     start = weld(mesh)
     surface = Surface(
@@ -103,7 +110,10 @@ def refine(
         neighbouring_faces(start.faces),
     )  # fmt: skip
     paint = Paint(mesh, views[0].pixels)
-    shape = Shape(start, _pull(backend, views, start.positions, surface, side))
+    pull, height = _survey(backend, views, start.positions, surface, side)
+    shape = Shape(start, pull)
+    height = float(np.clip(height, *heights(gaussians)))
+    views, checks = ([lifted(target, height) for target in targets] for targets in (views, checks))
 
     def error(positions: Array, texture: Array) -> float:
         losses = [look(backend, target, positions, surface, texture, side) for target in checks]
@@ -117,7 +127,7 @@ def refine(
     random = np.random.default_rng(0)
     every = max(1, -(-steps // LOOKS))
     for step in range(steps):
-        report("refine", 0.2 + 0.75 * step / steps, f"Fitting to the splats, step {step + 1} of {steps}")
+        told("refine", 0.2 + 0.75 * step / steps, f"Fitting to the splats, step {step + 1} of {steps}")
         falling = pace * (0.1 + 0.9 * (0.5 + 0.5 * np.cos(np.pi * step / steps)))
         slope = np.zeros(shape.positions.shape)
         for _ in range(BATCH):
@@ -143,16 +153,20 @@ def refine(
                 pace /= 2
                 shape.reset(kept[0])
                 paint.correction[:] = kept[1]
-    report("refine", 0.95, "Keeping the best")
-    positions, paint.correction = kept
+    told("refine", 0.95, "Keeping the best")
     if best >= before:
         return Refined(mesh, before, before)
-    texture = paint.finished(mesh)
-    after = error(positions, paint.shrunk(texture))
-    if not after < before:
-        return Refined(mesh, before, before)
+    positions, paint.correction = kept
     normals = None if mesh.normals is None else vertex_normals(positions, start.faces)[start.index]
-    return Refined(replace(mesh, vertices=positions[start.index], normals=normals, texture=texture), before, after)
+    texture = paint.finished(mesh)
+    fitted = replace(mesh, vertices=positions[start.index], normals=normals, texture=texture)
+    result, after = fitted, error(positions, paint.shrunk(texture))
+    if photograph and seen:
+        texture = relaid(fitted, photograph)
+        found = error(positions, paint.shrunk(texture))
+        if found <= AS_GOOD * after:
+            result, after = replace(fitted, texture=texture), found
+    return Refined(result, before, after) if after < before else Refined(mesh, before, before)
 
 
 def look(backend: Backend, target: Target, positions: Array, surface: Surface, texture: Array, side: float) -> float:
@@ -161,107 +175,26 @@ def look(backend: Backend, target: Target, positions: Array, surface: Surface, t
     return compare(picture, target, side)[0]
 
 
-def _pull(backend: Backend, views: list[Target], positions: Array, surface: Surface, side: float) -> Array:
-    """Length of each vertex's gradient, [V], over the views of a step, where all depths are too large by far."""
+def _survey(
+    backend: Backend, views: list[Target], positions: Array, surface: Surface, side: float
+) -> tuple[Array, float]:
+    """Length of each vertex's gradient, [V], over the views of a step, where all depths are too large by far; and how
+    high the surface lies above the views' depths, the median in object units."""
     blank = np.zeros((2, 2, 3), np.float32)
-    total = np.zeros(len(positions))
+    total, found = np.zeros(len(positions)), [np.zeros(1)]
     for target in views:
         picture = backend.render(positions, surface, blank, target.viewmat, target.K, target.width, target.height)
-        none = np.zeros_like(picture.alphas), target.depth_weights * (picture.depths > 0)
+        both = (picture.depths > 0) & (target.depths > 0)
+        none = np.zeros_like(picture.alphas), target.depth_weights * both
         pull = backend.gradients(
             picture, surface, blank, target.viewmat, target.K, np.zeros_like(picture.colors), *none, blank.copy(),
             np.zeros((2, 2), np.float32),
         )  # fmt: skip
         total += np.linalg.norm(pull, axis=1) / target.pixels
-    return total * DEPTH / (UNIT * side) * BATCH / len(views)
+        facing = both & (target.cosines > 0.8)
+        found.append(((target.depths - picture.depths) * target.cosines)[facing])
+    return total * DEPTH / (UNIT * side) * BATCH / len(views), float(np.median(np.concatenate(found)))
 
 
 def silent(stage: str, fraction: float, text: str) -> None:
     """A report to nobody."""
-
-
-class Paint:
-    """A texture and what changes of it, in texels of `step` x `step` of the texture's."""
-
-    def __init__(self, mesh: Mesh, pixels: float) -> None:
-        """`pixels`: as many as a view has of the object. About a third of the texels are seen in one."""
-        assert mesh.texture is not None
-        assert mesh.uvs is not None
-        size = mesh.texture.shape[0]
-        a, b, c = (mesh.uvs[mesh.faces[:, k]] for k in range(3))
-        area = float(np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).sum() / 2)
-        self.step = 1
-        while area * (size / self.step) ** 2 / 3 > pixels and size % (2 * self.step) == 0 and size >= 128 * self.step:
-            self.step *= 2
-        self.small = self.shrunk(mesh.texture)
-        self.correction = np.zeros_like(self.small)
-        self.sums, self.weights = np.zeros_like(self.small), np.zeros(self.small.shape[:2], np.float32)
-
-    def shrunk(self, texture: Array) -> Array:
-        """`texture` [T, T, 3] uint8 averaged over blocks, float32 in [0, 1]."""
-        small = np.empty((texture.shape[0] // self.step,) * 2 + (3,), np.float32)
-        _shrink(texture, self.step, small)
-        return small
-
-    def now(self) -> Array:
-        return np.clip(self.small + self.correction, 0, 1)
-
-    def take(self, rate: float) -> None:
-        """A step against the gradients gathered, each texel's divided by its weight; forgets them."""
-        _take(self.correction, self.sums, self.weights, np.float32(rate))
-
-    def finished(self, mesh: Mesh) -> Array:
-        """The whole texture, [T, T, 3] uint8, filled beyond the charts."""
-        assert mesh.texture is not None
-        size = mesh.texture.shape[0]
-        correction = pad(self.correction, texels_of(mesh, size // self.step).covered())
-        texture = np.empty_like(mesh.texture)
-        _add(mesh.texture, np.ascontiguousarray(correction, np.float32), self.step, texture)
-        return pad(texture, texels_of(mesh, size).covered())
-
-
-@parallel_kernel
-def _shrink(texture, step, small):
-    scale = np.float32(1 / (255 * step * step))
-    for row in prange(small.shape[0]):
-        for column in range(small.shape[1]):
-            for channel in range(3):
-                total = np.int64(0)
-                for y in range(row * step, row * step + step):
-                    for x in range(column * step, column * step + step):
-                        total += texture[y, x, channel]
-                small[row, column, channel] = scale * np.float32(total)
-
-
-@parallel_kernel
-def _take(correction, sums, weights, rate):
-    for row in prange(weights.shape[0]):
-        for column in range(weights.shape[1]):
-            weight = weights[row, column]
-            if weight > 0:
-                scale = rate / (weight + np.float32(0.2))
-                for channel in range(3):
-                    correction[row, column, channel] -= scale * sums[row, column, channel]
-                    sums[row, column, channel] = 0
-                weights[row, column] = 0
-
-
-@parallel_kernel
-def _add(texture, correction, step, out):
-    """`texture` uint8 plus `correction`, bilinear between the middles of its blocks."""
-    size, last = texture.shape[0], correction.shape[0] - 1
-    for row in prange(size):
-        y = min(max((row + np.float32(0.5)) / step - np.float32(0.5), np.float32(0)), np.float32(last))
-        top = min(int(y), max(last - 1, 0))
-        fy = y - top
-        bottom = min(top + 1, last)
-        for column in range(size):
-            x = min(max((column + np.float32(0.5)) / step - np.float32(0.5), np.float32(0)), np.float32(last))
-            left = min(int(x), max(last - 1, 0))
-            fx = x - left
-            right = min(left + 1, last)
-            for channel in range(3):
-                upper = (1 - fx) * correction[top, left, channel] + fx * correction[top, right, channel]
-                lower = (1 - fx) * correction[bottom, left, channel] + fx * correction[bottom, right, channel]
-                value = texture[row, column, channel] + np.float32(255) * ((1 - fy) * upper + fy * lower)
-                out[row, column, channel] = np.uint8(min(max(np.rint(value), np.float32(0)), np.float32(255)))

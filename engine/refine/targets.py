@@ -7,6 +7,7 @@ true outline). So a view of Gaussians gives bounds: nothing where they are clear
 standard deviation around, either in between. The photograph's outline is taken as it is.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.ndimage import minimum_filter
 
 from engine.fields.cameras import Cameras, Photograph, look_at
 from engine.fields.gaussians import Gaussians, view_colors
-from engine.render.mesh_cpu import NEAR
+from engine.render.mesh_cpu import NEAR, rasterize
 from engine.render.splat_cpu import render
 from engine.render.splat_depth import depth_views
 from engine.surface.mesh import Mesh
@@ -33,10 +34,23 @@ CLEAR, SOLID = 0.25, 0.95
 SPREAD = 0.01
 """Standard deviation of the depth of a pixel's light, as a part of the object's side, above which it has no depth."""
 
+EXACT = 0.002
+"""Such a deviation, as a part of the object's side, halves the weight of a depth."""
+
+ROUND, THICKEST, LOOSE = 0.5, 3.0, 0.5
+"""Smallest over middle deviation from which Gaussians count as round; deviations their surface may lie outside; and the
+part of one to which that of flat ones is known."""
+
 FACING = 4
 """Power of the cosine between ray and normal by which colour and depth count. At a slant both err: flat
 Gaussians seem 0.01 % of the object's side before the true surface where seen from straight above, and 1 % of it beyond
 78 degrees."""
+
+BESIDE = 2
+"""Pixels beside an edge of the depth whose colours count as little as if they were seen as steeply as the edge."""
+
+SLANT = 0.02
+"""The photograph's colours count fully up to a slant of about 60 degrees, and half where the weight above is this."""
 
 SHARED = 0.5
 """Alpha of the photograph from which a pixel's colour is the object's."""
@@ -54,6 +68,7 @@ class Target:
     most: Array  # [H, W] float32, and at most
     depths: Array  # [H, W] float32 camera z, 0 where unknown
     depth_weights: Array  # [H, W] float32
+    cosines: Array  # [H, W] float32, between ray and normal of the depths, 0 where unknown
     pixels: float  # about as many as the object covers: errors are per pixel
 
     @property
@@ -65,16 +80,26 @@ class Target:
         return self.least.shape[0]
 
 
-def splat_targets(mesh: Mesh, gaussians: Gaussians, count: int, size: int, turn: float = 0.0) -> list[Target]:
+def splat_targets(
+    mesh: Mesh,
+    gaussians: Gaussians,
+    count: int,
+    size: int,
+    turn: float = 0.0,
+    check: Callable[[float], None] | None = None,
+) -> list[Target]:
     """`count` views of the Gaussians from directions spread evenly over the sphere, `size` pixels on the longer side.
 
-    Other values of `turn` give directions between those of 0.
+    Other values of `turn` give directions between those of 0. `check` is called before each view with the fraction
+    done, and may raise.
     """
     low, high = mesh.bounds()
     center, diagonal, side = (low + high) / 2, float(np.linalg.norm(high - low)), float((high - low).max())
     width = float(np.median(np.sort(gaussians.scales, axis=1)[:, 1]))
     targets = []
     for direction in spread_directions(count, turn):
+        if check:
+            check(len(targets) / count)
         eye = (center + DISTANCE * diagonal * direction).astype(np.float32)
         viewmat = look_at(eye, center)
         K, columns, rows = window_of(mesh, viewmat, size, MARGIN)
@@ -85,16 +110,36 @@ def splat_targets(mesh: Mesh, gaussians: Gaussians, count: int, size: int, turn:
         reach = int(np.ceil(width * K[0, 0] / (DISTANCE * diagonal)))
         sure = minimum_filter(solid, 2 * reach + 1, mode="nearest")
         known = solid & (deep.deviations[0] <= SPREAD * side)
-        facing = _facing(np.where(known, deep.depths[0], 0), K) ** FACING
+        cosines = _facing(np.where(known, deep.depths[0], 0), K)
+        facing = cosines**FACING
+        exact = facing / (1 + (deep.deviations[0] / (EXACT * side)) ** 2)
         targets.append(Target(
             viewmat.astype(np.float64), K,
             np.ascontiguousarray(seen.colors / np.maximum(seen.alphas, 1e-3)[..., None]),
-            (solid * facing).astype(np.float32), sure.astype(np.float32),
+            _colored(cosines, solid), sure.astype(np.float32),
             np.clip(seen.alphas / CLEAR, 0, 1).astype(np.float32),
-            np.where(facing > 0, deep.depths[0], 0).astype(np.float32), facing.astype(np.float32),
-            float(max(facing.sum(), 1)),
+            np.where(facing > 0, deep.depths[0], 0).astype(np.float32), exact.astype(np.float32),
+            cosines.astype(np.float32), float(max(facing.sum(), 1)),
         ))  # fmt: skip
     return targets
+
+
+def heights(gaussians: Gaussians) -> tuple[float, float]:
+    """How far above the Gaussians' depth their surface may lie, least and most, in object units.
+
+    Pictures tell it to about `LOOSE` standard deviations. Round ones have no plane, and where their surface lies was
+    decided by their outline: up to `THICKEST` deviations before their middles (as in `surface.density_surface`).
+    """
+    ordered = np.sort(gaussians.scales, axis=1)
+    deviation = float(np.median(ordered[:, 0]))
+    is_round = np.median(ordered[:, 0] / ordered[:, 1]) > ROUND
+    return -LOOSE * deviation, (THICKEST if is_round else LOOSE) * deviation
+
+
+def lifted(target: Target, height: float) -> Target:
+    """`target` with a surface that lies `height`, in object units, before the one it has."""
+    heights = np.where(target.cosines > 0, height / np.maximum(target.cosines, 1e-3), 0)
+    return replace(target, depths=(target.depths - heights).astype(np.float32))
 
 
 def _facing(depths: Array, K: Array) -> Array:
@@ -105,6 +150,11 @@ def _facing(depths: Array, K: Array) -> Array:
     nearness = K[0, 0] / np.where(known, depths, np.inf)
     slopes = ((right - left) / 2 * nearness) ** 2 + ((below - above) / 2 * nearness) ** 2
     return np.where(known, 1 / np.sqrt(1 + slopes), 0)
+
+
+def _colored(cosines: Array, known: Array) -> Array:
+    """How much the colour of each pixel counts, [H, W] float32."""
+    return (known * minimum_filter(cosines, 2 * BESIDE + 1) ** FACING).astype(np.float32)
 
 
 def photograph_target(mesh: Mesh, photograph: Photograph, size: int) -> Target | None:
@@ -129,8 +179,11 @@ def photograph_target(mesh: Mesh, photograph: Photograph, size: int) -> Target |
     alphas = np.ascontiguousarray(rgba[..., 3])
     if not (alphas >= SHARED).any():
         return None
+    height, width = alphas.shape
+    depths = rasterize(mesh.vertices, mesh.faces, photograph.viewmat, K, width, height).depths
+    trust = _colored(_facing(depths, K), alphas >= SHARED)
     return Target(
         np.asarray(photograph.viewmat, np.float64), K, np.ascontiguousarray(rgba[..., :3]),
-        (alphas >= SHARED).astype(np.float32), alphas, alphas, np.zeros_like(alphas), np.zeros_like(alphas),
-        float((alphas >= SHARED).sum()),
+        trust / (trust + np.float32(SLANT)), alphas, alphas, np.zeros_like(alphas), np.zeros_like(alphas),
+        np.zeros_like(alphas), float((alphas >= SHARED).sum()),
     )  # fmt: skip

@@ -15,10 +15,9 @@ from engine.render.splat_cpu import render as render_splats
 from engine.surface.mesh import Mesh
 from engine.surface.report import mesh_report
 from engine.texture.bake import bake
-from engine.texture.charts import project_charts
 from engine.texture.texels import texels_of
-from engine.texture.unwrap import MARGIN
-from tests.engine.shapes import shell, sphere_mesh, sphere_points
+from engine.texture.unwrap import unwrap
+from tests.engine.shapes import box, shell, sphere_mesh, sphere_points
 
 RADIUS = 0.8
 
@@ -30,9 +29,7 @@ def field(count: int = 8000) -> Gaussians:
 
 
 def painted(mesh: Mesh, gaussians: Gaussians, size: int = 256) -> Mesh:
-    origins, faces, uvs = project_charts(mesh, MARGIN)
-    normals = mesh.vertices / np.linalg.norm(mesh.vertices, axis=1, keepdims=True)
-    return bake(Mesh(mesh.vertices[origins], faces, normals[origins].astype(np.float32), uvs), gaussians, size)
+    return bake(unwrap(mesh), gaussians, size)
 
 
 @pytest.fixture(scope="module")
@@ -127,8 +124,6 @@ def test_absurd_steps_change_nothing_for_the_worse(splats, true, monkeypatch, na
 @pytest.mark.slow
 def test_the_two_sides_of_a_thin_plate_do_not_pass_through_each_other():
     """Splats lie on one plane: both sides are drawn towards it, and stop short of each other."""
-    from tests.engine.shapes import box
-
     plate = box((0.7, 0.5, 0.004))
     ticks = np.linspace(-1, 1, 41)
     x, y = (grid.ravel() for grid in np.meshgrid(0.7 * ticks, 0.5 * ticks))
@@ -137,13 +132,14 @@ def test_the_two_sides_of_a_thin_plate_do_not_pass_through_each_other():
     top = np.stack([x, y, np.full_like(x, 0.012)], 1)
     sides = np.concatenate([top, top * [1, 1, -1]]).astype(np.float32)
     mesh = Mesh(sides, np.concatenate([faces, faces[:, ::-1] + len(top)]).astype(np.int32))
-    origins, faces, uvs = project_charts(mesh, MARGIN)
-    refined = refine(bake(Mesh(sides[origins], faces, uvs=uvs), plate, 256), plate, 30)
-    heights = refined.mesh.vertices[:, 2] * np.sign(sides[origins][:, 2])
+    plain = painted(mesh, plate)
+    refined = refine(plain, plate, 30)
+    heights = refined.mesh.vertices[:, 2] * np.sign(plain.vertices[:, 2])
     assert heights.min() > 0
     assert refined.after <= refined.before
 
 
+@pytest.mark.slow
 def test_progress_is_told_and_may_end_the_work(splats, true):
     told = []
 
@@ -162,6 +158,7 @@ def test_a_mesh_without_texture_is_refused(splats):
         refine(sphere_mesh(8), splats, 10)
 
 
+@pytest.mark.slow
 def test_one_result_for_any_number_of_threads(splats, true):
     import numba
 
@@ -176,3 +173,18 @@ def test_one_result_for_any_number_of_threads(splats, true):
     assert np.array_equal(results[0].mesh.vertices, results[1].mesh.vertices)
     assert np.array_equal(results[0].mesh.texture, results[1].mesh.texture)
     assert results[0].after == results[1].after
+
+
+@pytest.mark.slow
+def test_what_faces_away_from_the_photograph_stays_as_the_splats_say(splats, true):
+    """A photograph of a larger sphere: the outline follows it, within the bound; the far side does not."""
+    viewmat, K, size = look_at((0, 0, 4.0), (0, 0, 0)), intrinsics(32, 200, 200), 200
+    seen = render_splats(splats.scaled(1.03, np.zeros(3)), viewmat, K, size, size)
+    rgba = np.concatenate([seen.colors, seen.alphas[..., None]], -1)
+    refined = refine(true, splats, 60, Photograph(rgba, viewmat, K))
+    radii = np.linalg.norm(refined.mesh.vertices, axis=1) / RADIUS
+    toward = true.vertices[:, 2] / RADIUS
+    rim = np.abs(toward - RADIUS / 4) < 0.05  # where rays of the camera touch the sphere
+    assert radii[rim].mean() > 1.008
+    assert abs(radii[toward < -0.7].mean() - 1) < 0.003
+    assert refined.after < refined.before
