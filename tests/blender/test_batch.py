@@ -178,8 +178,8 @@ def test_every_option_of_the_engine_has_a_flag_and_reaches_it(batch, mixed, tmp_
     wanted = {
         "faces": 5000, "texture": 512, "resolution": 128, "size": 2.5, "surface": "tsdf", "topology": "quads",
         "watertight": True, "smoothing": 3, "lods": 0, "views": 8, "symmetry": True, "normal_map": True,
-        "occlusion": True, "image": "webp", "charts": "xatlas", "refine": 5, "up": "z", "crop": [-1, -2, -3, 1, 2, 3], "keep_all": True,
-        "keep_frame": True,
+        "occlusion": True, "image": "webp", "charts": "xatlas", "refine": 5, "up": "z", "keep_all": True,
+        "crop": [-1, -2, -3, 1, 2, 3], "keep_frame": True,
     }  # fmt: skip
     flags = ["--no-photo", "--seed", "7"]
     for name, value in wanted.items():
