@@ -10,8 +10,12 @@ over the shape it now has.
 Other directions than those looked from, and the photograph, tell how good the mesh is, now and then. The best state
 found is the result: never worse than the start, which is given back as it was where nothing better was found.
 
-Measured with 100 steps, 20,000 faces, texture 1024 of 24 views (pictures and scores against the true meshes of the
-synthetic sets): see FIGURES below.
+What it brings, 100 steps from 20,000 faces with a texture of 1024, about 9 s of processor time. Pictures made by the
+generator, whose Gaussians are round and uncertain: overlap of the outline with the photograph's from 0.92 to 0.96 (mean
+of five examples). Captured statues: 1.0 dB more against renders of the splats from other directions. Gaussians exactly
+on a surface, where the start already is within 0.05 % of it (the synthetic sets but one): as good as before, between
+0.4 dB less and 0.5 dB more against the true mesh; the set whose start is 0.2 % outside comes to 0.17 %, with 0.8 dB
+more.
 """
 
 from collections.abc import Callable

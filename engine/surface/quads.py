@@ -42,11 +42,17 @@ LIMIT_S = 120.0
 DENSITY, FEWEST_TRIANGLES = 4, 30_000
 """Quads are laid over a surface of so many triangles per quad, and of at least so many."""
 
-TOLERANCE, ATTEMPTS = 0.02, 6
-"""The count of quads is met within this part; Instant Meshes, which meets it roughly, is asked so often."""
+TOLERANCE = 0.02
+"""The count of quads is met within this part."""
+
+ATTEMPTS = {"instant meshes": 6, "quadriflow": 3}
+"""Instant Meshes meets the count roughly and is asked for more or fewer again; QuadriFlow at times fails by its seed."""
 
 STRAYED = 1.0
 """Vertices lie on the surface; the middle of no quad may lie further from it than so many sides."""
+
+CUTS = 12
+"""Pairs of triangles are counted so often, to meet the count."""
 
 LOST = 3.0
 """No place of the surface may lie further from the vertices of the quads than this many sides."""
@@ -85,10 +91,12 @@ def to_quads(
     area = float(np.linalg.norm(_crossed(base), axis=1).sum() / 2)
     task = _Task(base, faces, float(np.sqrt(area / faces)), time.monotonic() + limit_s, check)
     methods = _methods()
-    quads = next(filter(None, (_made(task, *method) for method in methods)), None)
+    failures: list[str] = []
+    quads = next(filter(None, (_made(task, *method, failures) for method in methods)), None)
     if quads is None:
         if warn:
-            reason = "remeshing failed on this surface; a higher resolution, or fewer faces, may help"
+            reason = f"remeshing failed on this surface ({'; '.join(dict.fromkeys(failures)) or 'no time was left'})"
+            reason += "; a higher resolution, or fewer faces, may help"
             if not methods:
                 reason = f"for better ones install pynanoinstantmeshes, or set {BLENDER} to a Blender program"
             warn(f"The quads are made of pairs of triangles, whose lines wander: {reason}.")
@@ -135,13 +143,21 @@ def _methods() -> list[tuple[str, list[str]]]:
     return [("quadriflow", python)] if importlib.util.find_spec("bpy") else []
 
 
-def _made(task: _Task, method: str, command: list[str]) -> Mesh | None:
-    """Sound quads by one method, as near to the wanted count as it gets; None where there are none."""
+def _made(task: _Task, method: str, command: list[str], failures: list[str]) -> Mesh | None:
+    """Sound quads by one method, as near to the wanted count as it gets; None, and why in `failures`, if none."""
     asked, best = task.count, None
     surface = task.surface()
-    for _ in range(ATTEMPTS if method == "instant meshes" else 1):
-        result = _run(task, method, command, asked)
-        mesh = _sound(task, surface, *result) if result else None
+    for seed in range(ATTEMPTS[method]):
+        result = _run(task, method, command, asked, seed)
+        mesh = None
+        if isinstance(result, str):
+            failures.append(f"{method}: {result}")
+        else:
+            mesh = _sound(task, surface, *result)
+            if mesh is None:
+                failures.append(f"{method}: unsound quads")
+        if mesh is None and method == "quadriflow":
+            continue  # another seed
         if mesh is None:
             break
         if best is None or abs(len(mesh.faces) // 2 - task.count) < abs(len(best.faces) // 2 - task.count):
@@ -152,24 +168,25 @@ def _made(task: _Task, method: str, command: list[str]) -> Mesh | None:
     return best
 
 
-def _run(task: _Task, method: str, command: list[str], count: int) -> tuple[Array, Array] | None:
-    """Points [P, 3] and quads [Q, 4] of one attempt; None where it fails or the time is over."""
+def _run(task: _Task, method: str, command: list[str], count: int, seed: int) -> tuple[Array, Array] | str:
+    """Points [P, 3] and quads [Q, 4] of one attempt; a few words where it fails or the time is over."""
     with tempfile.TemporaryDirectory(prefix="gaussmith-quads-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        job = {"method": method, "count": count, "path": sys.path}
+        job = {"method": method, "count": count, "seed": seed, "path": sys.path}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         np.save(folder / "vertices.npy", task.base.vertices)
         np.save(folder / "faces.npy", task.base.faces)
         try:
-            process = subprocess.Popen(
-                [*command, name],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )
-        except OSError:
-            return None
+            with open(folder / "log.txt", "wb") as log:
+                process = subprocess.Popen(
+                    [*command, name],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+                )
+        except OSError as problem:
+            return problem.strerror or "it does not start"
         try:
             while process.poll() is None and time.monotonic() < task.deadline:
                 time.sleep(0.02)
@@ -178,12 +195,15 @@ def _run(task: _Task, method: str, command: list[str], count: int) -> tuple[Arra
         finally:
             process.kill()
             process.wait()
-        if not (folder / "quads.npy").exists():
-            return None
         try:
             return np.load(folder / "points.npy"), np.load(folder / "quads.npy").astype(np.int64)
-        except ValueError:
-            return None  # cut off while it was written
+        except (ValueError, EOFError, FileNotFoundError):  # none, or cut off while it was written
+            if time.monotonic() >= task.deadline:
+                return "the time was over"
+            lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").split("\n")
+            said = [line.strip() for line in lines if line.strip()]
+            said = [line for line in said if "Error" in line] or said
+            return said[-1] if said else f"ended with {process.returncode}"
 
 
 def _sound(task: _Task, surface: Surface, points: Array, quads: Array) -> Mesh | None:
@@ -285,7 +305,7 @@ def _volume(mesh: Mesh) -> float:
 def _from_pairs(task: _Task) -> Mesh:
     """Quads that always work: triangles in pairs, each pair cut in four quads and each triangle left over in three."""
     wanted, best = task.count / 2.1, None
-    for _ in range(2 * ATTEMPTS):
+    for _ in range(CUTS):
         triangles = simplify(task.base, max(100, round(wanted)))
         polygons = _paired(triangles)
         count = 4 * len(polygons[0]) + 3 * len(polygons[1])

@@ -58,7 +58,7 @@ def quadriflow(vertices, faces, job):
     bpy.context.scene.collection.objects.link(thing)
     bpy.context.view_layer.objects.active = thing
     thing.select_set(True)
-    bpy.ops.object.quadriflow_remesh(mode="FACES", target_faces=job["count"], seed=0, use_mesh_symmetry=False)
+    bpy.ops.object.quadriflow_remesh(mode="FACES", target_faces=job["count"], seed=job["seed"], use_mesh_symmetry=False)
     mesh = thing.data
     corners = np.empty(len(mesh.polygons), np.int32)
     mesh.polygons.foreach_get("loop_total", corners)

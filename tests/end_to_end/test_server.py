@@ -142,7 +142,8 @@ def test_unwrapping_stops_although_it_cannot_be_interrupted(wire, tmp_path, stat
     engine = wire()
 
     def reach_unwrapping(job):
-        engine.send(MakeMesh(job, str(statue), str(tmp_path / "s.glb"), {"faces": 300_000, "resolution": 224}))
+        options = {"faces": 300_000, "resolution": 224, "charts": "xatlas"}
+        engine.send(MakeMesh(job, str(statue), str(tmp_path / "s.glb"), options))
         while (message := engine.next(Progress, Result, Error)).stage != "unwrap":
             assert isinstance(message, Progress)
         time.sleep(0.3)
