@@ -8,19 +8,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def chamfer_loss(predicted: Tensor, surface: Tensor) -> Tensor:
-    """Mean distance to the nearest neighbour, both ways summed (Fan et al. 2017, without the square).
+def nearest_distances(predicted: Tensor, surface: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances [B, N] of predicted points [B, N, 3] to their nearest of surface [B, P, 3], and [B, P] the other way.
 
-    predicted [B, N, 3], surface [B, P, 3]. Neighbours come from k-d trees; the gradient flows through the distances.
+    Neighbours come from k-d trees; the gradient flows through the distances.
     """
-    total = predicted.new_zeros(())
+    there, back = [], []
     for points, targets in zip(predicted.float(), surface, strict=True):
-        moving, fixed = points.detach().numpy(), targets.numpy()
+        moving, fixed = points.detach().cpu().numpy(), targets.cpu().numpy()
         to_surface = torch.from_numpy(KDTree(fixed, balanced_tree=False).query(moving)[1].astype(np.int64))
         to_points = torch.from_numpy(KDTree(moving, balanced_tree=False).query(fixed)[1].astype(np.int64))
-        total = total + (points - targets[to_surface]).add(1e-9).norm(dim=-1).mean()
-        total = total + (points[to_points] - targets).add(1e-9).norm(dim=-1).mean()
-    return total / len(predicted)
+        there.append((points - targets[to_surface.to(points.device)]).add(1e-9).norm(dim=-1))
+        back.append((points[to_points.to(points.device)] - targets).add(1e-9).norm(dim=-1))
+    return torch.stack(there), torch.stack(back)
+
+
+def chamfer_loss(predicted: Tensor, surface: Tensor) -> Tensor:
+    """Mean distance to the nearest neighbour, both ways summed (Fan et al. 2017, without the square)."""
+    there, back = nearest_distances(predicted, surface)
+    return there.mean() + back.mean()
 
 
 def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:

@@ -3,7 +3,7 @@
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,9 +14,9 @@ from engine.generators.agg import generate as generation
 from engine.generators.agg.config import PRESETS
 from engine.generators.agg.data import batches
 from engine.generators.agg.export import OUTPUTS, check_agreement, export, sample_inputs
-from engine.generators.agg.loss import LossWeights, geometry_loss, rendering_loss
-from engine.generators.agg.network import AggNetwork
-from engine.generators.agg.train import TrainSettings, main, starting_weights, train
+from engine.generators.agg.loss import LossWeights, geometry_loss, look_at_best, look_loss, rendering_loss
+from engine.generators.agg.network import MAX_SHIFT, AggNetwork, Inputs
+from engine.generators.agg.train import TrainSettings, begin_with, main, stage_at, train
 from engine.image.frame import Frame
 from engine.nets.runtime import OnnxNetwork
 from engine.training.checkpoint import load_checkpoint, save_checkpoint
@@ -35,8 +35,8 @@ def small(monkeypatch):
     return SMALL
 
 
-def tensors(config) -> list[torch.Tensor]:
-    return [torch.from_numpy(value) for value in sample_inputs(config).values()]
+def sample(config) -> Inputs:
+    return Inputs(*(torch.from_numpy(value) for value in sample_inputs(config).values()))
 
 
 def woken(network: AggNetwork) -> AggNetwork:
@@ -50,18 +50,104 @@ def woken(network: AggNetwork) -> AggNetwork:
 
 def test_untrained_network_returns_the_inflated_silhouette():
     torch.manual_seed(0)
-    picture, inflated, anchors = tensors(SMALL)
-    inflated = torch.full_like(inflated, 0.3)
-    output = AggNetwork(SMALL)(picture, inflated, anchors)
+    inputs = sample(SMALL)
+    inputs = replace(inputs, inflated=torch.full_like(inputs.inflated, 0.3))
+    output, anchors = AggNetwork(SMALL)(inputs), inputs.anchors
     expected_z = 0.3 * (2 * anchors[..., 2] - 1)
     assert torch.allclose(output.means[..., 2], expected_z, atol=1e-5)
     perspective = 1 - output.look.tan_half_fov[:, None] * expected_z
     assert torch.allclose(output.means[..., 0], anchors[..., 0] * perspective, atol=1e-5)
+    assert torch.equal(output.log_scales, torch.zeros(1, SMALL.queries, 3))
+    assert torch.allclose(output.quats, torch.tensor([1.0, 0, 0, 0]))
+
+
+def test_scales_and_rotations_are_canonical_until_they_are_released():
+    network = woken(AggNetwork(SMALL))
+    released = network(sample(SMALL))
+    assert released.log_scales.abs().max() > 0.01
+    assert torch.allclose(released.quats.norm(dim=-1), torch.ones(1, SMALL.queries), atol=1e-5)
+    network.release = 0.0
+    canonical = network(sample(SMALL))
+    assert not canonical.log_scales.any()
+    assert torch.equal(canonical.means, released.means)
+    isotropic = woken(AggNetwork(replace(SMALL, anisotropic=False)))
+    assert not isotropic(sample(SMALL)).log_scales.any()
+
+
+def test_no_query_moves_sideways_farther_than_a_few_spacings():
+    network = woken(AggNetwork(SMALL))
+    torch.nn.init.normal_(network.move[1].weight, 0, 50)
+    inputs = sample(SMALL)
+    output = network(inputs)
+    perspective = 1 - output.look.tan_half_fov[:, None, None] * output.means[..., 2:]
+    moved = (output.means[..., :2] / perspective - inputs.anchors[..., :2]).abs()
+    assert moved.max() <= MAX_SHIFT * inputs.spacing + 1e-3
+    assert moved.max() > 0.9 * MAX_SHIFT * inputs.spacing
+
+
+def test_the_latent_moves_the_unseen_side_only():
+    network = woken(AggNetwork(SMALL))
+    inputs = sample(SMALL)
+    plain = replace(inputs, latent=torch.zeros_like(inputs.latent))
+    one, other = network.look(inputs).layers, network.look(plain).layers
+    assert torch.equal(one[:, 0], other[:, 0])
+    assert (one[:, 1] - other[:, 1]).abs().max() > 1e-4
+    without = woken(AggNetwork(replace(SMALL, latent=0)))
+    assert torch.isfinite(without(replace(inputs, latent=inputs.latent[:, :0])).means).all()
+
+
+@pytest.mark.slow
+def test_best_of_k_learns_two_backs_for_one_picture(small, pack_index):
+    """The same picture with a near and a far back: latents come to give either, and 0 gives one of them or between."""
+    torch.manual_seed(0)
+    batch = next(batches([pack_index], small, ViewSettings(targets=0), 1, 0, 0))
+    both = type(batch)(*(torch.cat([getattr(batch, f.name)] * 8) for f in fields(batch)))
+    both.layers[::4, 1], both.layers[1::4, 1] = -0.1, -0.1
+    both.layers[2::4, 1], both.layers[3::4, 1] = -0.7, -0.7
+    network, latents = AggNetwork(small), torch.Generator().manual_seed(0)
+    optimizer = torch.optim.AdamW(network.parameters(), 5e-3)
+    for _ in range(120):
+        _, look = look_at_best(network, both, 4, latents)
+        optimizer.zero_grad()
+        look_loss(look, both, LossWeights())[0].backward()
+        optimizer.step()
+    with torch.no_grad():
+        inputs = both.inputs(torch.randn(8, small.latent, generator=latents))
+        backs = network.look(inputs).layers[:, 1]
+        inside = [float(back[mask].median()) for back, mask in zip(backs, both.mask, strict=True)]
+    assert max(inside) - min(inside) > 0.3
+
+
+@pytest.mark.parametrize("change", [{"texture_field": False}, {"projected": False}, {"start": "learned"}])
+def test_parts_can_be_left_out(change):
+    config = replace(SMALL, **change)
+    network = woken(AggNetwork(config))
+    inputs = sample(config)
+    output = network(inputs)
+    assert output.means.shape == (1, config.queries, 3)
+    (output.colors.sum() + output.means.sum()).backward()
+    if not config.projected:  # the U-Net's features reach the queries only through the layers
+        brighter = replace(inputs, picture=inputs.picture * torch.tensor([0.5, 0.5, 0.5, 1.0]).view(1, 4, 1, 1))
+        assert not torch.equal(network(brighter).means, output.means)
+    if config.start == "learned":
+        moved = network(replace(inputs, anchors=-inputs.anchors))
+        assert torch.equal(moved.means, output.means)
+
+
+def test_stages_follow_the_shares_and_leave_out_what_the_configuration_does():
+    shares = (0.3, 0.4, 0.7, 0.9)
+    full = replace(SMALL, superres=4)
+    assert [stage_at(f, shares, full)[0] for f in (0, 0.35, 0.5, 0.8, 0.95)] == [
+        "layers", "warmup", "coarse", "sr", "joint"
+    ]  # fmt: skip
+    assert stage_at(0.55, shares, full)[1] == pytest.approx(0.5)
+    assert stage_at(0.7, shares, replace(full, superres=1)) == ("coarse", pytest.approx(0.5))
+    assert stage_at(0.35, shares, replace(full, warmup=False)) == ("coarse", pytest.approx(0.5))
 
 
 def test_texture_does_not_bend_geometry():
     network = woken(AggNetwork(SMALL))
-    output = network(*tensors(SMALL))
+    output = network(sample(SMALL))
     (output.colors.sum() + output.opacities.sum()).backward()
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in network.move.parameters())
     assert all(parameter.grad is None or not parameter.grad.any() for parameter in network.query_blocks.parameters())
@@ -70,9 +156,8 @@ def test_texture_does_not_bend_geometry():
 
 def test_more_anchors_than_in_training_are_welcome():
     network = woken(AggNetwork(SMALL))
-    picture, inflated, anchors = tensors(replace(SMALL, queries=1024))
     with torch.no_grad():
-        output = network(picture, inflated, anchors)
+        output = network(sample(replace(SMALL, queries=1024)))
     assert output.means.shape == (1, 1024, 3)
     assert output.opacities.min() > 0
     assert output.colors.max() <= 1
@@ -83,7 +168,7 @@ def test_every_preset_is_a_working_network_on_paper():
         with torch.device("meta"):
             network = AggNetwork(config)
         assert config.queries % config.group == 0
-        assert config.generate % config.group == 0
+        assert config.generate % (config.group * config.superres) == 0
         assert config.picture % config.patch == 0
         assert sum(parameter.numel() for parameter in network.parameters()) > 5e6
 
@@ -96,7 +181,7 @@ def test_all_losses_fall_on_a_batch_seen_again_and_again(small, pack_index):
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
     history = []
     for _ in range(40):
-        output = network(batch.picture, batch.inflated, batch.anchors)
+        output = network(batch.inputs(torch.zeros(3, small.latent)))
         geometry, parts = geometry_loss(output, batch, LossWeights())
         rendering, more, _ = rendering_loss(output, batch, small, LossWeights())
         optimizer.zero_grad()
@@ -114,7 +199,7 @@ def test_all_losses_fall_on_a_batch_seen_again_and_again(small, pack_index):
 @pytest.mark.slow
 def test_training_goes_through_its_stages_stops_and_continues(small, pack_index, tmp_path):
     settings = TrainSettings(
-        preset="small", minutes=0.35, batch=4, workers=0, threads=1, shares=(0.4, 0.7), warmup_queries=256,
+        preset="small", minutes=0.35, batch=4, workers=0, threads=1, shares=(0.4, 0.7, 0.9, 0.95), warmup_queries=256,
         report_every=1, save_every=2,
     )  # fmt: skip
     checkpoint = train([pack_index], tmp_path / "run", settings, resume=False)
@@ -183,11 +268,13 @@ def test_exported_network_equals_the_torch_one(exported):
 @pytest.mark.slow
 def test_a_new_run_can_begin_with_exported_weights(exported, small):
     network, path, _ = exported
-    weights = starting_weights(path.with_suffix(".pt"), "small")
-    assert weights.keys() == network.state_dict().keys()
-    assert all(torch.equal(weights[name], value) for name, value in network.state_dict().items())
+    fresh = AggNetwork(SMALL)
+    assert begin_with(fresh, path.with_suffix(".pt"), "small") == []
+    assert all(torch.equal(fresh.state_dict()[name], value) for name, value in network.state_dict().items())
+    wider = AggNetwork(replace(SMALL, decoder=24))
+    assert all(name.startswith("decoder.") for name in begin_with(wider, path.with_suffix(".pt"), "small"))
     with pytest.raises(OptionError, match="preset 'small', not 'xs'"):
-        starting_weights(path.with_suffix(".pt"), "xs")
+        begin_with(fresh, path.with_suffix(".pt"), "xs")
 
 
 @pytest.mark.slow
@@ -253,15 +340,6 @@ def test_seen_points_take_the_photograph_s_colours():
         colors, cover = generation.photo_colors(photo, means, 0.25)
         assert np.allclose(colors, [[1, 0, 0], [0, 0, 1]], atol=1e-5)
         assert np.allclose(cover, alpha)
-
-
-def test_restrained_means_lie_between_their_anchors_and_where_the_network_put_them():
-    anchors = np.array([[0.1, -0.2, 1.0]], np.float32)
-    means = np.array([[0.5, 0.3, 0.4]], np.float32)
-    assert np.allclose(generation.restrained(means, anchors, 0.25, 1.0), means, atol=1e-6)
-    kept = generation.restrained(means, anchors, 0.25, 0.0)
-    assert np.allclose(kept, [[0.1 * 0.9, -0.2 * 0.9, 0.4]], atol=1e-6)
-    assert np.allclose(generation.restrained(means, anchors, 0.25, 0.5), (means + kept) / 2, atol=1e-6)
 
 
 def test_reduced_picture_does_not_mix_in_what_is_transparent():

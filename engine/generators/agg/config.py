@@ -27,7 +27,15 @@ class AggConfig:
     extent: float = 1.6  # the triplane covers [-extent, extent]^3 of the view frame
     scale: float = 0.6  # standard deviation of a Gaussian over the spacing of its neighbours
     generate: int = 16384  # Gaussians when generating
-    shift: float = 0.5  # share of the queries' sideways shifts taken then: learned among few, they crowd among many
+    warmup: bool = True  # depth layers and points are learned before anything is rendered
+    superres: int = 1  # Gaussians per query after super-resolution: 1 (no such stage), 2, 4 or 8
+    latent: int = 8  # numbers that choose among backs; 0 for one back only
+    start: str = (
+        "layers"  # of the queries: depth "layers" of the picture, or "learned" embeddings (then always `queries`)
+    )
+    texture_field: bool = True  # else colour and opacity come from the query's own features
+    projected: bool = True  # picture features where a Gaussian projects; else the tokens alone speak of the picture
+    anisotropic: bool = True  # scales and rotations are released late in training; else canonical for ever
 
 
 PRESETS: dict[str, AggConfig] = {

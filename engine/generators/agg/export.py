@@ -18,14 +18,14 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from engine.errors import GaussmithError, InputError
-from engine.generators.agg.config import PRESETS
-from engine.generators.agg.network import AggNetwork
+from engine.generators.agg.config import PRESETS, AggConfig
+from engine.generators.agg.network import AggNetwork, Inputs
 from engine.nets.runtime import OnnxNetwork
 from engine.paths import written_whole
 from engine.training.checkpoint import load_checkpoint
 
-INPUTS = ["picture", "inflated", "anchors"]
-OUTPUTS = ["means", "opacities", "keep", "field", "tan_half_fov", "elevation"]
+INPUTS = ["picture", "inflated", "anchors", "spacing", "latent"]
+OUTPUTS = ["means", "log_scales", "quats", "opacities", "keep", "field", "tan_half_fov", "elevation"]
 LICENCE = "GPL-3.0-or-later, as the engine; trained from scratch on the data listed"
 AGREEMENT = 1e-3
 """Largest relative difference between the torch network and the exported one."""
@@ -38,8 +38,10 @@ class _Exported(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, picture: Tensor, inflated: Tensor, anchors: Tensor) -> tuple[Tensor, ...]:
-        output = self.network(picture, inflated, anchors)
+    def forward(
+        self, picture: Tensor, inflated: Tensor, anchors: Tensor, spacing: Tensor, latent: Tensor
+    ) -> tuple[Tensor, ...]:
+        output = self.network(Inputs(picture, inflated, anchors, spacing, latent))
         return tuple(
             getattr(output.look if name in ("tan_half_fov", "elevation") else output, name) for name in OUTPUTS
         )
@@ -59,7 +61,7 @@ def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
     network = AggNetwork(config).eval()
     rounded = {name: value.half() for name, value in state["ema"].items()}
     network.load_state_dict({name: value.float() for name, value in rounded.items()})
-    sample = sample_inputs(replace(config, queries=config.generate))
+    sample = sample_inputs(replace(config, queries=config.generate // config.superres))
     program = torch.onnx.export(
         _Exported(network).eval(), tuple(torch.from_numpy(value) for value in sample.values()),
         input_names=INPUTS, output_names=OUTPUTS, opset_version=20, dynamo=True, verbose=False,
@@ -70,7 +72,7 @@ def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
         "name": path.stem,
         "sha256": hashlib.sha256(content).hexdigest(),
         "settings": {"preset": state["preset"]}
-        | {name: getattr(config, name) for name in ("picture", "layers", "generate", "scale", "shift")},
+        | {name: getattr(config, name) for name in ("picture", "layers", "generate", "superres", "scale", "latent")},
         "training": {
             "steps": state["step"],
             "minutes": round(state["seconds"] / 60, 1),
@@ -88,7 +90,7 @@ def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
     return card
 
 
-def sample_inputs(config) -> dict[str, np.ndarray]:
+def sample_inputs(config: AggConfig) -> dict[str, np.ndarray]:
     """A golden input: a seeded picture of a disc with anchors all over."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[: config.picture, : config.picture] * (2 / config.picture) - 1
@@ -96,7 +98,9 @@ def sample_inputs(config) -> dict[str, np.ndarray]:
     picture[0, 3] = x**2 + y**2 < 0.7
     inflated = rng.random((1, 1, config.layers, config.layers)).astype(np.float32)
     anchors = rng.uniform(-0.8, 0.8, (1, config.queries, 3)).astype(np.float32)
-    return dict(zip(INPUTS, (picture, inflated, anchors), strict=True))
+    spacing = np.array([2 * (0.55 / config.queries) ** 0.5], np.float32)
+    latent = rng.normal(size=(1, config.latent)).astype(np.float32)
+    return dict(zip(INPUTS, (picture, inflated, anchors, spacing, latent), strict=True))
 
 
 def check_agreement(network: AggNetwork, exported: OnnxNetwork, sample: dict[str, np.ndarray]) -> float:

@@ -49,8 +49,8 @@ class AggGenerator:
         """Gaussians [N] upright in the object frame, longest side OBJECT_EXTENT, from RGBA `prompt` [H, W, 4].
 
         With them the prompt and the camera the network believes it was taken with: what it sees there are these
-        Gaussians. The seed moves the points the network starts from. Raises `PictureError` where nothing in the picture
-        is opaque.
+        Gaussians. Seed 0 gives the likeliest unseen side, every other seed one of its own. Raises `PictureError` where
+        nothing in the picture is opaque.
         """
         report = report or silent
         report("generate", 0.0, "Looking at the picture")
@@ -62,34 +62,33 @@ class AggGenerator:
 
     def look(self, photo: Array, seed: int = 0) -> Seen:
         """Gaussians in the view frame from a framed picture [PHOTO, PHOTO, 4]."""
-        size, layers = self.settings["picture"], self.settings["layers"]
-        picture = reduced(photo, size)
+        settings = self.settings
+        picture = reduced(photo, settings["picture"])
         alpha = picture[..., 3]
-        anchors, spacing = make_anchors(alpha, self.settings["generate"], seed)
+        anchors, spacing = make_anchors(alpha, settings["generate"] // settings["superres"], seed)
         out = self.network(
             picture=np.ascontiguousarray(picture.transpose(2, 0, 1)[None]),
-            inflated=inflate_alpha(alpha, layers)[None, None],
+            inflated=inflate_alpha(alpha, settings["layers"])[None, None],
             anchors=anchors[None],
+            spacing=np.array([spacing], np.float32),
+            latent=chosen_latent(seed, settings["latent"])[None],
         )
         t = float(out["tan_half_fov"][0])
-        means = restrained(out["means"][0], anchors, t, self.settings["shift"])
-        own, cover = photo_colors(photo, means, t)
+        own, cover = photo_colors(photo, out["means"][0], t)
         keep = (out["keep"][0] * np.minimum(2 * cover, 1))[:, None]  # beside the object the photo has no colour to give
         colors = keep * own + (1 - keep) * out["field"][0]
-        scale = self.settings["scale"] * spacing
-        return Seen(
-            isotropic(means, scale, out["opacities"][0], colors),
-            tan_half_fov=t,
-            elevation=float(out["elevation"][0]),
+        scales = settings["scale"] * spacing * np.exp(out["log_scales"][0])
+        gaussians = Gaussians(
+            out["means"][0], out["quats"][0], scales, out["opacities"][0].clip(0, 1), colors.clip(0, 1)
         )
+        return Seen(gaussians, t, float(out["elevation"][0]))
 
 
-def restrained(means: Array, anchors: Array, tan_half_fov: float, share: float) -> Array:
-    """Means [N, 3] that moved sideways from their anchors [N, 3] by `share` of what they did; depths stay."""
-    perspective = 1 - tan_half_fov * means[:, 2:]
-    start = anchors[:, :2]
-    uv = start + share * (means[:, :2] / perspective - start)
-    return np.concatenate([uv * perspective, means[:, 2:]], 1).astype(np.float32)
+def chosen_latent(seed: int, size: int) -> Array:
+    """What a seed makes of the unseen side, [size] float32: 0 is the likeliest, others are drawn at random."""
+    if seed == 0:
+        return np.zeros(size, np.float32)
+    return np.random.default_rng(seed).normal(size=size).astype(np.float32)
 
 
 def isotropic(means: Array, scale: float, opacities: Array, colors: Array) -> Gaussians:
@@ -125,7 +124,7 @@ def reduced(picture: Array, size: int) -> Array:
 
 
 def upright(seen: Seen) -> tuple[Gaussians, Array]:
-    """Turns what a raised camera saw about x, so that the world's up is +y. Isotropic Gaussians keep their shape.
+    """Turns what a raised camera saw about x, so that the world's up is +y.
 
     Returns them with the matrix [4, 4] from their frame to the camera, which the view frame has at z = 1 / t.
     """
@@ -134,8 +133,7 @@ def upright(seen: Seen) -> tuple[Gaussians, Array]:
     viewmat = np.eye(4)
     viewmat[:3, :3] = np.diag([1, -1, -1]) @ turn.T
     viewmat[2, 3] = 1 / seen.tan_half_fov
-    g = seen.gaussians
-    return Gaussians(g.means @ turn.T, g.quats, g.scales, g.opacities, g.colors), viewmat
+    return seen.gaussians.rotated(turn), viewmat
 
 
 def normalised(gaussians: Gaussians, viewmat: Array) -> tuple[Gaussians, Array]:

@@ -11,9 +11,9 @@ import torch
 from tqdm import tqdm
 
 from engine.errors import GaussmithError, OptionError
-from engine.generators.agg.config import PRESETS
+from engine.generators.agg.config import PRESETS, AggConfig
 from engine.generators.agg.data import batches
-from engine.generators.agg.loss import Batch, LossWeights, geometry_loss, look_loss, rendering_loss
+from engine.generators.agg.loss import Batch, LossWeights, geometry_loss, look_at_best, look_loss, rendering_loss
 from engine.generators.agg.network import AggNetwork
 from engine.training.checkpoint import load_checkpoint, save_checkpoint
 from engine.training.data.views import ViewSettings
@@ -21,8 +21,15 @@ from engine.training.ema import Ema
 from engine.training.schedule import TimeBudget, learning_rate
 from engine.training.stats import Stats, save_grid
 
-STAGES = ("layers", "warmup", "coarse")
-"""Depth layers and camera alone; then the queries too, by Chamfer distance; then all, with rendered views."""
+STAGES = ("layers", "warmup", "coarse", "sr", "joint")
+"""Depth layers and camera alone; then the queries too, by distances of points; then both with rendered views; then only
+the super-resolution; then all."""
+
+TARGETS = {"coarse": 80, "sr": 112, "joint": 112}
+"""Side of the rendered views, in pixels; other stages render none."""
+
+LATENTS = 4
+"""Random latents of which the best is trained."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class TrainSettings:
     weight_decay: float = 0.02
     clip: float = 1.0
     ema: float = 0.995
-    shares: tuple[float, float] = (0.35, 0.5)  # of the minutes used when the second and third stage begin
+    shares: tuple[float, ...] = (0.3, 0.4, 0.75, 0.9)  # of the minutes used when the stages after the first begin
     warmup_queries: int = 512
     workers: int = 1
     threads: int = 2  # one, where other work shares the machine: waiting for a busy core costs more than it gains
@@ -45,23 +52,52 @@ class TrainSettings:
     report_every: int = 25  # steps
 
 
-def starting_weights(start: Path, preset: str) -> dict[str, torch.Tensor]:
-    """Weights by name, float32, that an export left in `start` (.pt). Raises `OptionError` for another preset."""
+def begin_with(network: AggNetwork, start: Path, preset: str) -> list[str]:
+    """Loads the weights an export left in `start` (.pt); returns the names of those it lacks, which stay as they were.
+
+    Raises `OptionError` for another preset, or where nothing fits.
+    """
     state, _ = load_checkpoint(start)
     if state["preset"] != preset:
         raise OptionError(
             f"{start} holds weights of preset {state['preset']!r}, not {preset!r}.", "Give that --preset."
         )
-    return {name: value.float() for name, value in state["network"].items()}
+    own = network.state_dict()
+    fitting = {name: value.float() for name, value in state["network"].items()
+               if name in own and own[name].shape == value.shape}  # fmt: skip
+    if not fitting:
+        raise OptionError(f"{start} holds no weights of this network.", "Give the .pt beside an exported AGG.")
+    network.load_state_dict(fitting, strict=False)
+    return sorted(set(own) - set(fitting))
 
 
-def train(indexes: list[Path], run: Path, settings: TrainSettings, resume: bool, start: Path | None = None) -> Path:
+def stage_at(fraction: float, shares: tuple[float, ...], config: AggConfig) -> tuple[str, float]:
+    """The stage at a fraction of the minutes, and how much of it is over; left-out stages go to the one before."""
+    bounds = (0.0, *shares, 1.0)
+    index = sum(fraction >= share for share in shares)
+    if not config.warmup and index < 2:
+        index, bounds = 2, (0.0, 0.0, 0.0, *bounds[3:])
+    if config.superres == 1 and index > 2:
+        index, bounds = 2, (*bounds[:3], 1.0, 1.0, 1.0)
+    begin, end = bounds[index], bounds[index + 1]
+    return STAGES[index], min(1.0, (fraction - begin) / max(end - begin, 1e-9))
+
+
+def train(
+    indexes: list[Path],
+    run: Path,
+    settings: TrainSettings,
+    resume: bool,
+    start: Path | None = None,
+    config: AggConfig | None = None,
+) -> Path:
     """Trains until the run's minutes are used and returns the path of its last checkpoint.
 
-    A new run begins with the weights in `start`, where given; `resume` continues the run in the folder.
+    A new run begins with the weights in `start`, where given; `resume` continues the run in the folder. `config` takes
+    the place of the preset's sizes.
     """
     # Settings
-    config = PRESETS[settings.preset]
+    config = config or PRESETS[settings.preset]
     views = ViewSettings(picture=config.picture, layers=config.layers)
     run.mkdir(parents=True, exist_ok=True)
     checkpoint = run / "checkpoint.pt"
@@ -72,7 +108,8 @@ def train(indexes: list[Path], run: Path, settings: TrainSettings, resume: bool,
     # Network
     network = AggNetwork(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None:
-        network.load_state_dict(starting_weights(start, settings.preset))
+        missing = begin_with(network, start, settings.preset)
+        tqdm.write(f"Beginning with {start}" + (f", but for {len(missing)} new weights." if missing else "."))
     ema = Ema(network, settings.ema)
 
     # Optimiser
@@ -96,36 +133,37 @@ def train(indexes: list[Path], run: Path, settings: TrainSettings, resume: bool,
     # Loop
     precision = torch.bfloat16 if _has_bfloat16() else torch.float32
     stats, weights, stage, stream = Stats(run), LossWeights(), "", None
+    latents = torch.Generator().manual_seed(settings.seed + step)
     saved = budget.elapsed()
     bar = tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}| {postfix}")
     while not budget.over():
-        current = STAGES[sum(budget.fraction() >= share for share in settings.shares)]
+        current, progress = stage_at(budget.fraction(), settings.shares, config)
         if current != stage:
             stage = current
-            queries = config.queries if stage == "coarse" else settings.warmup_queries
-            targets = replace(views, targets=views.targets if stage == "coarse" else 0)
-            seed = settings.seed + step
-            stream = batches(indexes, replace(config, queries=queries), targets, settings.batch, settings.workers, seed)
+            rendering = stage in TARGETS
+            queries = config.queries if rendering else settings.warmup_queries
+            stage_views = replace(views, targets=views.targets if rendering else 0, target=TARGETS.get(stage, 8))
+            drawn = replace(config, queries=queries)
+            stream = batches(indexes, drawn, stage_views, settings.batch, settings.workers, settings.seed + step)
         assert stream is not None
         batch = next(stream)
         rate = learning_rate(budget.fraction(), step, settings.peak_rate)
         for group in optimizer.param_groups:
             group["lr"] = rate
         rendered = None
+        if stage == "coarse":
+            network.release = max(0.0, 2 * progress - 1)
+            weights = replace(LossWeights(), chamfer=(1 - progress) + progress * LossWeights().chamfer_end)
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            if stage == "layers":
-                look, output = network.look(batch.picture, batch.inflated), None
-            else:
-                output = network(batch.picture, batch.inflated, batch.anchors)
-                look = output.look
+            inputs, look = look_at_best(network, batch, LATENTS, latents)
+            output = None if stage == "layers" else network(inputs, look)
         if output is None:
             loss, parts = look_loss(look, batch, weights)
-        elif stage == "warmup":
-            loss, parts = geometry_loss(output, batch, weights)
         else:
-            loss, parts = geometry_loss(output, batch, replace(weights, chamfer=weights.chamfer_coarse))
-            rendering, more, rendered = rendering_loss(output, batch, config, weights)
-            loss, parts = loss + rendering, parts | more
+            loss, parts = geometry_loss(output, batch, weights)
+        if output is not None and stage in TARGETS:
+            more_loss, more, rendered = rendering_loss(output, batch, config, weights)
+            loss, parts = loss + more_loss, parts | more
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
@@ -198,11 +236,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--preset", choices=list(PRESETS), default=defaults.preset)
     parser.add_argument("--minutes", type=float, default=defaults.minutes, help="all sittings together")
     parser.add_argument("--batch", type=int, default=defaults.batch)
+    parser.add_argument(
+        "--rate", dest="peak_rate", type=float, default=defaults.peak_rate, help="highest learning rate"
+    )
     parser.add_argument("--workers", type=int, default=defaults.workers)
     parser.add_argument("--threads", type=int, default=defaults.threads)
     parser.add_argument(
-        "--shares", type=float, nargs=2, default=defaults.shares, metavar=("WARMUP", "COARSE"),
-        help="shares of the minutes at which the second and third stage begin",
+        "--shares", type=float, nargs=4, default=defaults.shares, metavar=tuple(stage.upper() for stage in STAGES[1:]),
+        help="shares of the minutes at which the stages after the first begin",
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=defaults.seed)
     options = vars(parser.parse_args(argv))

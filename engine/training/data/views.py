@@ -40,6 +40,7 @@ class Example:
     mask: Array  # [L, L] bool: where the layers are known
     points: Array  # [P, 3] float32 on the visible surface
     targets: Array  # [T, H, W, 4] float32 RGBA, straight alpha
+    depths: Array  # [T, H, W] float32 z from each camera, 0 where nothing is
     viewmats: Array  # [T, 4, 4]
     Ks: Array  # [T, 3, 3]
     tan_half_fov: float
@@ -91,6 +92,12 @@ def view_frame(
 
 def make_example(mesh: Mesh, points: Array, settings: ViewSettings, rng: np.random.Generator) -> Example:
     """Draws one example of an object in a pack's frame; `points` [P, 3] lie on its visible surface."""
+    if settings.augment:
+        bend = _random_shape(rng)
+        low, high = (f(bend(mesh.vertices), axis=0) for f in (np.min, np.max))
+        middle, size = (low + high) / 2, max(float((high - low).max()), 1e-6)
+        mesh = replace(mesh, vertices=((bend(mesh.vertices) - middle) / size).astype(np.float32))
+        points = (bend(points) - middle) / size
     for _ in range(6):
         elevation = random_elevation(settings, rng)
         fill = settings.fill + rng.uniform(-1, 1) * settings.fill_jitter
@@ -104,7 +111,7 @@ def make_example(mesh: Mesh, points: Array, settings: ViewSettings, rng: np.rand
     size = settings.picture
     rgba = render_mesh(seen, Cameras(viewmat[None], K[None], size, size), light)[0][0]
     cameras = target_cameras(vertices, viewmat, t, settings.target, settings.targets, rng)
-    targets = render_mesh(seen, cameras, light)[0]
+    targets, depths = render_mesh(seen, cameras, light)
     if settings.augment:
         adjust = _random_colors(rng)
         rgba[..., :3], targets[..., :3] = adjust(rgba[..., :3]), adjust(targets[..., :3])
@@ -115,6 +122,7 @@ def make_example(mesh: Mesh, points: Array, settings: ViewSettings, rng: np.rand
         mask,
         (points @ matrix.T + shift).astype(np.float32),
         targets,
+        depths,
         cameras.viewmats,
         cameras.Ks,
         t,
@@ -155,6 +163,22 @@ def _random_light(rng: np.random.Generator) -> Light:
     """A light from above and the camera's side more often than from elsewhere."""
     direction = rng.normal(size=3) + np.array([0, 0.8, 0.8])
     return Light((direction / np.linalg.norm(direction)).astype(np.float32), ambient=rng.uniform(0.45, 1.0))
+
+
+def _random_shape(rng: np.random.Generator):
+    """A random change of proportions, at times a taper or a twist about y too, as one function of points [..., 3]."""
+    stretch = np.exp(rng.normal(0, 0.2, 3)) if rng.random() < 0.6 else np.ones(3)
+    stretch[0] *= rng.choice([-1, 1])  # mirrored
+    taper = rng.uniform(-0.5, 0.5, 2) if rng.random() < 0.15 else np.zeros(2)
+    twist = rng.normal(0, 0.5) if rng.random() < 0.1 else 0.0
+
+    def bend(points: Array) -> Array:
+        x, y, z = np.moveaxis(points * stretch, -1, 0)
+        x, z = x * (1 + taper[0] * y), z * (1 + taper[1] * y)
+        cos, sin = np.cos(twist * y), np.sin(twist * y)
+        return np.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
+
+    return bend
 
 
 def _random_colors(rng: np.random.Generator):
