@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""AGG's coarse stage (Xu et al. 2024, section 3.2): queries for geometry, a triplane texture field for appearance.
+"""AGG (Xu et al. 2024): queries for geometry, a triplane texture field for appearance, then super-resolution.
 
 Geometry. A small U-Net corrects the inflated silhouette to front and back depth layers, the back one with a latent that
 chooses among what may be there; each query starts at an anchor on or between them, knows the picture's features there
@@ -8,6 +8,7 @@ second transformer writes a triplane; the Gaussians' positions, cut from the gra
 geometry, look it up together with the picture's features at their projection (as TriplaneGaussian does), and an MLP
 returns opacity and colour: the picture's own where it is seen.
 Scales are isotropic and shared, rotations the identity: AGG's canonical start, from which `release` lets them go.
+Density. `superres` makes several Gaussians of each.
 """
 
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.generators.agg.config import AggConfig
+from engine.generators.agg.superres import SuperResolution
 from engine.nets.attention import Block
 from engine.nets.triplane import TriplaneTransformer, sample_picture, sample_triplane
 from engine.nets.unet import UNet
@@ -107,9 +109,15 @@ class AggNetwork(nn.Module):
             nn.Linear(c.decoder, c.decoder), nn.SiLU(),
             nn.Linear(c.decoder, 5),
         )  # fmt: skip
+        self.superres = SuperResolution(c, c.superres_sizes) if c.superres > 1 else None
 
     def forward(self, inputs: Inputs, look: Look | None = None) -> AggOutput:
-        """Gaussians; `look` is what `self.look` made of the same inputs, where that was done already."""
+        """The dense set of Gaussians, or the coarse one where the configuration has no super-resolution."""
+        coarse = self.coarse(inputs, look)
+        return self.superres(coarse, inputs.picture, inputs.spacing) if self.superres else coarse
+
+    def coarse(self, inputs: Inputs, look: Look | None = None) -> AggOutput:
+        """One Gaussian per anchor; `look` is what `self.look` made of the same inputs, where that was done already."""
         look = look or self.look(inputs)
         x, means = self._geometry(look, inputs)
         log_scales, quats = self._shapes(x)

@@ -106,7 +106,8 @@ def train(
     numba.set_num_threads(min(settings.threads, numba.get_num_threads()))
 
     # Network
-    network = AggNetwork(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = AggNetwork(config)
+    network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None:
         missing = begin_with(network, start, settings.preset)
         tqdm.write(f"Beginning with {start}" + (f", but for {len(missing)} new weights." if missing else "."))
@@ -135,6 +136,19 @@ def train(
     stats, weights, stage, stream = Stats(run), LossWeights(), "", None
     latents = torch.Generator().manual_seed(settings.seed + step)
     saved = budget.elapsed()
+
+    def keep() -> None:
+        state = {
+            "preset": settings.preset,
+            "settings": asdict(settings),
+            "step": step,
+            "seconds": budget.elapsed(),
+            "network": network.state_dict(),
+            "ema": ema.state_dict(),
+            "optimizer": optimizer.state_dict(),
+        }
+        save_checkpoint(checkpoint, state)
+
     bar = tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}| {postfix}")
     while not budget.over():
         current, progress = stage_at(budget.fraction(), settings.shares, config)
@@ -154,13 +168,15 @@ def train(
         if stage == "coarse":
             network.release = max(0.0, 2 * progress - 1)
             weights = replace(LossWeights(), chamfer=(1 - progress) + progress * LossWeights().chamfer_end)
+        output = coarse = None
         with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            inputs, look = look_at_best(network, batch, LATENTS, latents)
-            output = None if stage == "layers" else network(inputs, look)
-        if output is None:
-            loss, parts = look_loss(look, batch, weights)
-        else:
-            loss, parts = geometry_loss(output, batch, weights)
+            with torch.set_grad_enabled(stage != "sr"):
+                inputs, look = look_at_best(network, batch, LATENTS, latents)
+                if stage != "layers":
+                    output = coarse = network.coarse(inputs, look)
+            if stage in ("sr", "joint") and network.superres:
+                output = network.superres(coarse, inputs.picture, inputs.spacing)
+        loss, parts = look_loss(look, batch, weights) if coarse is None else geometry_loss(coarse, batch, weights)
         if output is not None and stage in TARGETS:
             more_loss, more, rendered = rendering_loss(output, batch, config, weights)
             loss, parts = loss + more_loss, parts | more
@@ -182,21 +198,11 @@ def train(
             _save_pictures(run / f"grid-{step:06d}.png", batch, look.layers.detach(), rendered)
 
         # Save
-        if budget.elapsed() - saved > settings.save_every or budget.over():
+        if budget.elapsed() - saved > settings.save_every:
             saved = budget.elapsed()
-            save_checkpoint(
-                checkpoint,
-                {
-                    "preset": settings.preset,
-                    "settings": asdict(settings),
-                    "step": step,
-                    "seconds": saved,
-                    "network": network.state_dict(),
-                    "ema": ema.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                },
-            )
+            keep()
     bar.close()
+    keep()
     return checkpoint
 
 
