@@ -11,6 +11,7 @@
     |-- SurfaceError               BAD_SURFACE      a mesh cannot be made into what was asked for
     |-- EmptyFieldError            EMPTY_RESULT     a generator or file made nothing that has a surface
     |-- OutputError                CANNOT_WRITE     no permission, disk full, file exists
+    |-- TrainingError              TRAINING         a training cannot go on: it diverges, or its data cannot be drawn
     |-- MissingPackageError        MISSING_PACKAGE  an optional package is needed for what was asked
     `-- Cancelled                  CANCELLED        the user asked to stop
 
@@ -72,6 +73,10 @@ class EmptyFieldError(GaussmithError):
 
 class OutputError(GaussmithError):
     code = "CANNOT_WRITE"
+
+
+class TrainingError(GaussmithError):
+    code = "TRAINING"
 
 
 class MissingPackageError(GaussmithError):

@@ -3,6 +3,8 @@
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -24,6 +26,15 @@ class TimeBudget:
 
     def over(self) -> bool:
         return self.fraction() >= 1.0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done within it, such as measuring, does not count."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since += time.monotonic() - begun
 
 
 def learning_rate(fraction: float, step: int, peak: float, warmup_steps: int = 100, floor: float = 0.01) -> float:

@@ -2,6 +2,8 @@
 """Facts about the parts of training loops: measures, losses, schedule, average, records."""
 
 import json
+import math
+import time
 
 import numpy as np
 import pytest
@@ -78,6 +80,13 @@ def test_average_of_weights_follows_them():
     assert ema.state_dict()["weight"].item() == pytest.approx(1.0, abs=1e-3)
 
 
+def test_time_of_measuring_does_not_count():
+    budget = TimeBudget(minutes=1.0)
+    with budget.paused():
+        time.sleep(0.2)
+    assert budget.elapsed() < 0.1
+
+
 def test_stats_are_means_since_the_last_report(tmp_path):
     stats = Stats(tmp_path)
     stats.add({"loss": 1.0})
@@ -86,4 +95,26 @@ def test_stats_are_means_since_the_last_report(tmp_path):
     stats.add({"loss": 5.0})
     stats.report(step=3)
     lines = [json.loads(line) for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
-    assert lines == [{"step": 2, "loss": 2.0}, {"step": 3, "loss": 5.0}]
+    assert [(line["step"], line["loss"]) for line in lines] == [(2, 2.0), (3, 5.0)]
+    assert all(0 <= line["seconds_per_step"] < 1 for line in lines)
+
+
+def test_stats_stay_readable_when_a_loss_is_not_a_number(tmp_path):
+    stats = Stats(tmp_path)
+    stats.add({"loss": math.nan, "chamfer": math.inf})
+    stats.add({"loss": 2.0, "chamfer": math.nan})
+    stats.report(step=2)
+    line = json.loads((tmp_path / "stats.jsonl").read_text(), parse_constant=pytest.fail)
+    assert line["loss"] == 2.0
+    assert line["chamfer"] is None
+
+
+def test_stats_that_cannot_be_written_are_told_of_once(tmp_path):
+    (tmp_path / "stats.jsonl").mkdir()
+    told = []
+    stats = Stats(tmp_path, told.append)
+    for step in range(3):
+        stats.add({"loss": 1.0})
+        stats.report(step=step)
+    assert len(told) == 1
+    assert "stats.jsonl" in told[0]
