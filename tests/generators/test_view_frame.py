@@ -9,7 +9,14 @@ from engine.generators.agg.anchors import FRONT_SHARE, make_anchors
 from engine.image.inflate import inflate
 from engine.render.mesh_cpu import rasterize
 from engine.training.data.packs import Pack
-from engine.training.data.views import ViewSettings, depth_layers, make_example, view_frame, view_frame_camera
+from engine.training.data.views import (
+    ViewSettings,
+    _random_shape,
+    depth_layers,
+    make_example,
+    view_frame,
+    view_frame_camera,
+)
 from engine.training.data.visible import surface_points, visible_points
 from tests.generators.conftest import BOX_FACES, box
 
@@ -106,12 +113,13 @@ def test_visible_points_lie_outside_only():
     assert np.allclose(np.abs(visible_points(mesh, 2000, rng)).max(1), 0.5, atol=1e-5)
 
 
-def test_example_agrees_with_itself(pack_index):
+@pytest.mark.parametrize("augment", [False, True])
+def test_example_agrees_with_itself(pack_index, augment):
     """Surface points fall on the mask, between the layers; the first target is the input view."""
     pack = Pack(pack_index)
     rng = np.random.default_rng(5)
     mesh = pack.mesh(1)
-    settings = ViewSettings(augment=False)
+    settings = ViewSettings(augment=augment)
     example = make_example(mesh, visible_points(mesh, 1000, rng), settings, rng)
     perspective = 1 - example.tan_half_fov * example.points[:, 2:]
     uv = example.points[:, :2] / perspective
@@ -123,6 +131,24 @@ def test_example_agrees_with_itself(pack_index):
     assert ((z < front + 0.08) & (z > back - 0.08)).mean() > 0.95
     covered = example.picture[..., 3].mean() - example.targets[0, ..., 3].mean()
     assert abs(covered) < 0.01
+
+
+def test_changed_shapes_keep_their_points_on_the_surface_and_their_floor():
+    """Stretched, mirrored, tapered and twisted alike: points and vertices; what stood level still does."""
+    rng = np.random.default_rng(3)
+    corners = box((1.0, 0.6, 0.4))
+    floors, mirrored, proportions = [], 0, []
+    for _ in range(40):
+        bend = _random_shape(rng)
+        moved = bend(corners.vertices)
+        floors.append(np.ptp(moved[corners.vertices[:, 1] < 0, 1]))
+        mirrored += np.linalg.det(moved[[4, 2, 1]] - moved[0]) * np.linalg.det(corners.vertices[[4, 2, 1]]) < 0
+        proportions.append(np.ptp(moved[:, 0]) / np.ptp(moved[:, 1]))
+        middles = bend(corners.vertices[corners.faces[:2]].mean(1))  # of two triangles of the side x = -0.5
+        assert np.abs(middles[:, 0] - moved[:4, 0].mean()).max() < 0.15
+    assert max(floors) < 1e-12
+    assert 5 < mirrored < 35
+    assert np.std(np.log(proportions)) > 0.1
 
 
 def test_pack_with_a_missing_shard_says_so(tmp_path, pack_index):

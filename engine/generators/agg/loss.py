@@ -12,6 +12,9 @@ from engine.generators.agg.network import AggNetwork, AggOutput, Inputs, Look, s
 from engine.render.splat_torch import rasterize_views
 from engine.training.losses import nearest_distances, ssim
 
+STEEP = 0.3
+"""Steps of depth between neighbouring pixels count no more than this: edges may lie a pixel off."""
+
 FAR = 0.1
 """Points farther than this from the surface float; in half pictures."""
 
@@ -21,6 +24,7 @@ class LossWeights:
     """What each term counts. Distances in half pictures."""
 
     layers: float = 1.0
+    slopes: float = 2.0
     camera: float = 0.3
     anchors: float = 1.0
     chamfer: float = 1.0  # falls to `chamfer_end` while views are rendered
@@ -83,13 +87,19 @@ def look_at_best(network: AggNetwork, batch: Batch, candidates: int, generator: 
 
 
 def look_loss(look: Look, batch: Batch, weights: LossWeights) -> tuple[Tensor, dict[str, float]]:
-    """Layers (L1 where the object is) and camera."""
+    """Layers (L1 where the object is), their slopes (Eigen and Fergus 2015, equation 1, with L1) and camera."""
     mask = batch.mask[:, None].float()
-    layers = ((look.layers - batch.layers).abs() * mask).sum() / (2 * mask.sum())
+    errors = look.layers - batch.layers
+    layers = (errors.abs() * mask).sum() / (2 * mask.sum())
+    slopes = torch.zeros_like(layers)
+    for axis in (2, 3):
+        both = mask.narrow(axis, 1, mask.shape[axis] - 1) * mask.narrow(axis, 0, mask.shape[axis] - 1)
+        steep = errors.diff(dim=axis).abs().clamp(max=STEEP)
+        slopes = slopes + (steep * both).sum() / (2 * both.sum()).clamp(min=1)
     tilt = (look.elevation - batch.elevation).abs().mean()
     fov = (look.tan_half_fov / batch.tan_half_fov).log().abs().mean()
-    loss = weights.layers * layers + weights.camera * (tilt + fov)
-    return loss, {"layers": layers.item(), "tilt": tilt.item(), "fov": fov.item()}
+    loss = weights.layers * layers + weights.slopes * slopes + weights.camera * (tilt + fov)
+    return loss, {"layers": layers.item(), "slopes": slopes.item(), "tilt": tilt.item(), "fov": fov.item()}
 
 
 def geometry_loss(output: AggOutput, batch: Batch, weights: LossWeights) -> tuple[Tensor, dict[str, float]]:
