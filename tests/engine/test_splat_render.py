@@ -305,3 +305,17 @@ def test_fitting_colours_lowers_the_error():
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.gpu
+def test_a_card_renders_what_the_processor_renders_with_the_same_gradients():
+    arrays, cameras = CASES["square"]
+    viewmats, Ks = torch.from_numpy(cameras.viewmats).float(), torch.from_numpy(cameras.Ks).float()
+    found = {}
+    for device in ("cpu", "cuda"):
+        leaves = [torch.from_numpy(arrays[name]).to(device).requires_grad_() for name in NAMES]
+        images = rasterize_views(*leaves, viewmats.to(device), Ks.to(device), 48, 48, torch.ones(3).to(device))
+        sum(image.square().mean() for image in images).backward()
+        found[device] = [*(image.detach().cpu() for image in images), *(leaf.grad.cpu() for leaf in leaves)]
+    for expected, value in zip(found["cpu"], found["cuda"], strict=True):
+        assert (value - expected).norm() < 0.02 * expected.norm()
