@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a training computes on: an NVIDIA card where there is one, else the processor; and in which precision."""
 
-from dataclasses import fields, is_dataclass, replace
-from typing import TypeVar
-
 import torch
-from torch import Tensor
 
 from engine.errors import OptionError
-
-T = TypeVar("T")
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -51,14 +45,3 @@ def autocast(device: torch.device) -> torch.autocast:
     """The context in which a network runs in `precision(device)`."""
     dtype = precision(device)
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-
-
-def moved(batch: T, device: torch.device) -> T:
-    """A dataclass of tensors with all of them on `device`."""
-    assert is_dataclass(batch)
-    assert not isinstance(batch, type)
-    tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return replace(
-        batch,
-        **{name: x.to(device, non_blocking=True) if isinstance(x, Tensor) else x for name, x in tensors.items()},
-    )

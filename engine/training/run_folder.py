@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import secrets
 import socket
 import sys
@@ -22,13 +21,13 @@ from engine import __version__
 from engine.errors import InputError, OptionError, OutputError
 from engine.paths import written_whole
 from engine.training.checkpoint import has_checkpoint, load_checkpoint
+from engine.training.distributed import Group
 from engine.training.lock import FolderLock
 
 FORMAT = 1
 RECORD, CHECKPOINT = "run.json", "checkpoint.pt"
 PACKAGES = ("torch", "numpy", "numba", "scipy")
 """Packages whose versions a run remembers."""
-_SHARE = re.compile(r"(?::[0-9.]+)?$")
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class RunPlan:
     system: str  # "agg"
     preset: str
     settings: Mapping[str, Any]  # numbers, strings and lists of them
-    data: Sequence[str] = ()  # packs as given, with their share (`A.csv:0.5`)
+    data: Sequence[tuple[Path, float]] = ()  # index files of packs and their shares, as `parse_data` returns them
     fixed: Mapping[str, Any] = field(default_factory=dict)  # what one network cannot change: flags of the architecture
 
 
@@ -86,14 +85,26 @@ class RunFolder:
         self.close()
 
 
-def open_run(folder: str | Path, plan: RunPlan, resume: bool) -> RunFolder:
+def open_run(folder: str | Path, plan: RunPlan, resume: bool, group: Group | None = None) -> RunFolder:
     """Locks `folder` and begins or continues the run in it, writing down the sitting in `run.json`.
 
     The run keeps its id, preset and `fixed` for ever; settings and data may differ from sitting to sitting, and changed
-    data is told in `notes`. Raises `OptionError` where another training holds the folder, where it holds a run that was
-    not to be continued, or one of another system, preset or architecture; `OutputError` where it cannot be written.
+    data is told in `notes`. Of several processes the first does it, and all learn what came of it.
+
+    Raises `OptionError` where another training holds the folder, where it holds a run that was not to be continued, or
+    one of another system, preset or architecture; `OutputError` where it cannot be written.
     """
-    folder = Path(folder)
+    here: list[RunFolder] = []
+
+    def opened() -> dict[str, Any]:
+        here.append(_opened(Path(folder), plan, resume))
+        return here[0].record
+
+    record = (group or Group()).from_first(opened)
+    return here[0] if here else RunFolder(Path(folder), record, None, [])
+
+
+def _opened(folder: Path, plan: RunPlan, resume: bool) -> RunFolder:
     fixed = json.loads(json.dumps(dict(plan.fixed)))  # as they will be read again
     lock = FolderLock(folder)
     left = lock.acquire()
@@ -153,7 +164,8 @@ def remembered(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     if record := read_record(folder):
         last = record["sittings"][-1]
-        return {**last["settings"], "preset": record["preset"], "data": [pack["given"] for pack in last["data"]]}
+        data = [f"{pack['index']}:{pack['share']:g}" for pack in last["data"]]
+        return {**last["settings"], "preset": record["preset"], "data": data}
     if has_checkpoint(folder / CHECKPOINT):
         state, _ = load_checkpoint(folder / CHECKPOINT)
         return {**state.get("settings", {}), "preset": state["preset"]}
@@ -178,37 +190,28 @@ def _sitting(plan: RunPlan) -> dict[str, Any]:
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "settings": dict(plan.settings),
-        "data": [describe_pack(given) for given in plan.data],
+        "data": [describe_pack(index, share) for index, share in plan.data],
         "versions": versions(),
     }
 
 
-def describe_pack(given: str) -> dict[str, Any]:
-    """A pack as it was given (`PATH` or `PATH:SHARE`) and the SHA-256 of each of its files, shards included.
+def describe_pack(index: Path, share: float) -> dict[str, Any]:
+    """A pack, its share of the examples and the SHA-256 of its files: the index and the shards it names.
 
     Raises `InputError` where a file cannot be read.
     """
-    path = pack_path(given)
     try:
-        files = [path]
-        if path.suffix.lower() == ".csv":
-            with path.open(newline="", encoding="utf-8") as lines:
-                shards = {row.get("shard", "") for row in csv.DictReader(lines)}
-            files += [path.parent / name for name in sorted(shards - {""})]
+        with index.open(newline="", encoding="utf-8") as lines:
+            shards = {row.get("shard") or "" for row in csv.DictReader(lines)}
         hashes = {}
-        for file in files:
+        for file in (index, *(index.parent / name for name in sorted(shards - {""}))):
             with file.open("rb") as content:
                 hashes[file.name] = hashlib.file_digest(content, "sha256").hexdigest()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"Could not read the pack {path}: {error}.", "Give --data the packs as they lie on this machine."
+            f"Could not read the pack {index}: {error}.", "Give --data the packs as they lie on this machine."
         ) from error
-    return {"given": str(path.absolute()) + _SHARE.findall(given)[0], "sha256": hashes}
-
-
-def pack_path(given: str) -> Path:
-    """The file in `PATH` or `PATH:SHARE`; a drive's colon is no share."""
-    return Path(_SHARE.sub("", given, count=1))
+    return {"index": str(index.absolute()), "share": share, "sha256": hashes}
 
 
 def versions() -> dict[str, str]:

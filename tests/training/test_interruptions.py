@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from engine.errors import InputError, OptionError, TrainingError
-from engine.training.device import choose_device, moved, precision
+from engine.training.device import choose_device, precision
 from engine.training.feed import Feed
 from engine.training.interrupt import StopSignals
 
@@ -124,16 +124,3 @@ def test_more_processes_than_cards_is_one_sentence(monkeypatch):
 
 def test_precision_is_one_that_the_processor_has():
     assert precision(torch.device("cpu")) in (torch.float32, torch.bfloat16)
-
-
-def test_a_batch_moves_with_all_its_tensors():
-    from dataclasses import dataclass
-
-    @dataclass(frozen=True)
-    class Batch:
-        picture: torch.Tensor
-        name: str
-
-    batch = moved(Batch(torch.zeros(2), "cup"), torch.device("meta"))
-    assert batch.picture.device.type == "meta"
-    assert batch.name == "cup"

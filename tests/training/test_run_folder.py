@@ -16,7 +16,7 @@ import pytest
 from engine.errors import InputError, OptionError, OutputError
 from engine.training.checkpoint import save_checkpoint
 from engine.training.lock import FolderLock
-from engine.training.run_folder import RunPlan, attempt, open_run, pack_path, read_record, remembered
+from engine.training.run_folder import RunPlan, attempt, open_run, read_record, remembered
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAN = RunPlan("agg", "xs", {"batch": 8, "shares": (0.3, 0.4)}, fixed={"superres": 4, "unet": (48, 96)})
@@ -180,11 +180,10 @@ def test_a_damaged_checkpoint_is_kept_aside_and_the_one_before_used(tmp_path):
 def test_remembered_settings_name_the_data_and_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(OptionError, match="holds no run"):
         remembered(tmp_path)
-    (tmp_path / "shapes.npz").write_bytes(b"shapes")
-    with open_run(tmp_path / "run", replace(PLAN, data=[f"{tmp_path}/shapes.npz:0.5"]), resume=False):
-        pass
+    (tmp_path / "shapes.csv").write_text("shard,row\n")
+    open_run(tmp_path / "run", replace(PLAN, data=[(tmp_path / "shapes.csv", 0.5)]), resume=False).close()
     assert remembered(tmp_path / "run") == {
-        "batch": 8, "shares": [0.3, 0.4], "preset": "xs", "data": [f"{tmp_path}/shapes.npz:0.5"],
+        "batch": 8, "shares": [0.3, 0.4], "preset": "xs", "data": [f"{tmp_path}/shapes.csv:0.5"],
     }  # fmt: skip
 
 
@@ -194,7 +193,7 @@ def test_remembered_settings_name_the_data_and_a_folder_without_a_run_is_refused
 def test_data_is_hashed_with_its_shards_and_a_change_is_told(tmp_path):
     (tmp_path / "index.csv").write_text("shard,row\nboxes.npz,0\nboxes.npz,1\n")
     (tmp_path / "boxes.npz").write_bytes(b"boxes")
-    plan = replace(PLAN, data=[str(tmp_path / "index.csv")])
+    plan = replace(PLAN, data=[(tmp_path / "index.csv", 1.0)])
     with open_run(tmp_path / "run", plan, resume=False) as run:
         hashes = run.record["sittings"][0]["data"][0]["sha256"]
     assert set(hashes) == {"index.csv", "boxes.npz"}
@@ -208,15 +207,7 @@ def test_data_is_hashed_with_its_shards_and_a_change_is_told(tmp_path):
 
 def test_data_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match=r"Could not read the pack .*none\.csv.*--data"):
-        open_run(tmp_path / "run", replace(PLAN, data=[str(tmp_path / "none.csv")]), resume=False)
-
-
-@pytest.mark.parametrize(
-    ("given", "path"),
-    [("a.csv", "a.csv"), ("a.csv:0.5", "a.csv"), ("C:/a.csv", "C:/a.csv"), ("C:/a.npz:2", "C:/a.npz")],
-)
-def test_a_share_is_no_part_of_the_path(given, path):
-    assert pack_path(given) == Path(path)
+        open_run(tmp_path / "run", replace(PLAN, data=[(tmp_path / "none.csv", 1.0)]), resume=False)
 
 
 def test_what_a_training_can_go_without_is_only_warned_of(tmp_path):
