@@ -25,7 +25,7 @@ ALLOWED = {  # part of the engine: the parts it may import, beside itself and EV
     "refine": ("fields", "render", "surface", "texture"),
     "export": ("fields", "render", "surface", "texture"),
     "nets": ("device",),
-    "training": ("fields", "image", "nets", "render", "surface.mesh"),
+    "training": ("fields", "image", "nets", "render", "surface", "texture"),
     "generators": ("fields", "image", "nets"),
     "options": (),
     "device": (),
