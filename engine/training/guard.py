@@ -8,6 +8,9 @@ from enum import Enum
 from statistics import median
 from typing import Any
 
+import torch
+from torch import nn
+
 from engine.errors import TrainingError
 
 
@@ -86,8 +89,7 @@ class Guard:
                 "Give a lower --rate, or look at the data; the last good checkpoint is kept.",
             )
         self.rate *= self.settings.slower
-        self._good = 0
-        self.new_stage()
+        self._good = self._skips = self._far = 0  # the losses of before stay: what is far off now was so then
         return (
             f"Went back to the last checkpoint, as {self.reason}; the rate is {self.rate:g} of the one asked for now."
         )
@@ -98,3 +100,8 @@ class Guard:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rate, self.recoveries = state["rate"], state["recoveries"]
         self._lately, self._good = state["lately"], state["good"]
+
+
+def finite(network: nn.Module) -> bool:
+    """Whether all weights are numbers."""
+    return all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())

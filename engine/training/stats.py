@@ -65,6 +65,18 @@ class Stats:
                 self._warn(f"Could not write {self.path}: {error.strerror or error}. The training goes on.")
             self._warned = True
 
+    def lines(self, holding: str) -> list[dict[str, Any]]:
+        """The run's lines so far that hold something of that name; damaged ones are left out."""
+        found = []
+        for text in self.path.read_text(encoding="utf-8").splitlines() if self.path and self.path.exists() else ():
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if holding in line:
+                found.append(line)
+        return found
+
 
 def save_grid(path: str | Path, rows: list[list[Array]]) -> None:
     """Pictures [H, W, 3] in [0, 1], equal in size, as one PNG."""
