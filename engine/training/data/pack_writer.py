@@ -94,8 +94,9 @@ def shard_path(index: Path, number: int) -> Path:
 
 
 def write_pack(index: str | Path, objects: Iterable[PackObject], overwrite: bool = False) -> PackReport:
-    """Writes the index file and its shards, up to `PER_SHARD` objects each; the index last, so it never names missing
-    shards. Same objects, same bytes.
+    """Writes the index file and its shards, up to `PER_SHARD` objects each. Same objects, same bytes.
+
+    All files appear at the end, or none: what is interrupted leaves nothing, and a pack that was there as it was.
 
     Each object is centred and scaled to a longest side of 1. What cannot be stored is skipped, with its reason in the
     report. Raises `OutputError` where a file exists already and `overwrite` is false, or cannot be written;
@@ -106,33 +107,45 @@ def write_pack(index: str | Path, objects: Iterable[PackObject], overwrite: bool
     if existing and not overwrite:
         raise OutputError(f"{existing[0]} exists already.", "Give another name, or add --overwrite.")
     check_writable(index)
-    report, rows, shard, number = PackReport(), [], _Shard(), 0
-    index.unlink(missing_ok=True)
-    for thing in objects:
-        try:
-            row = _add(thing, shard)
-        except InputError as error:
-            report.skipped.append((thing.name, str(error)))
-            continue
-        rows.append({"shard": shard_path(index, number).name, "row": len(shard.vertices) - 1, **row})
-        report.written += 1
-        if len(shard.vertices) == PER_SHARD:
-            shard.write(shard_path(index, number))
-            shard, number = _Shard(), number + 1
-    if not rows:
-        first = f" The first: {report.skipped[0][1]}" if report.skipped else ""
-        raise InputError(f"Not one of {len(report.skipped)} objects could be packed.{first}", "Give other files.")
-    if shard.vertices:
-        shard.write(shard_path(index, number))
-        number += 1
-    for old in existing:  # shards of a longer pack that was here before
-        if old != index and int(old.stem[-3:]) >= number:
-            old.unlink()
-    with written_whole(index) as part, part.open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    report, rows, shard = PackReport(), [], _Shard()
+    waiting: list[Path] = []  # shards, under other names until all are whole: what was there stays until then
+    try:
+        for thing in objects:
+            try:
+                row = _add(thing, shard)
+            except InputError as error:
+                report.skipped.append((thing.name, str(error)))
+                continue
+            rows.append({"shard": shard_path(index, len(waiting)).name, "row": len(shard.vertices) - 1, **row})
+            report.written += 1
+            if len(shard.vertices) == PER_SHARD:
+                _set_aside(shard, index, waiting)
+                shard = _Shard()
+        if not rows:
+            first = f" The first: {report.skipped[0][1]}" if report.skipped else ""
+            raise InputError(f"Not one of {len(report.skipped)} objects could be packed.{first}", "Give other files.")
+        if shard.vertices:
+            _set_aside(shard, index, waiting)
+        with written_whole(index) as part:
+            with part.open("w", newline="", encoding="utf-8") as lines:
+                writer = csv.DictWriter(lines, COLUMNS)
+                writer.writeheader()
+                writer.writerows(rows)
+            for old in existing:  # also shards of a longer pack that was here before
+                old.unlink()
+            for number, path in enumerate(waiting):
+                path.replace(shard_path(index, number))
+    finally:
+        for path in waiting:
+            path.unlink(missing_ok=True)
     return report
+
+
+def _set_aside(shard: _Shard, index: Path, waiting: list[Path]) -> None:
+    """Writes a shard beside its place, until the pack is complete."""
+    path = shard_path(index, len(waiting))
+    waiting.append(path.with_name(path.name + ".new"))
+    shard.write(waiting[-1])
 
 
 def normalised(mesh: Mesh) -> Mesh:
