@@ -165,6 +165,18 @@ def _train_agg(argv: list[str]) -> int | None:
     return main(argv)
 
 
+def _train_pack(argv: list[str]) -> int | None:
+    from engine.training.pack import main
+
+    return main(argv)
+
+
+def _train_shapes(argv: list[str]) -> int | None:
+    from engine.training.shapes import main
+
+    return main(argv)
+
+
 def _evaluate_agg(argv: list[str]) -> int | None:
     from engine.generators.agg.evaluate import main
 
@@ -177,7 +189,11 @@ def _export_agg(argv: list[str]) -> int | None:
     return main(argv)
 
 
-LEARNING = {"train": {"agg": _train_agg}, "evaluate": {"agg": _evaluate_agg}, "export": {"agg": _export_agg}}
+LEARNING = {
+    "train": {"agg": _train_agg, "pack": _train_pack, "shapes": _train_shapes},
+    "evaluate": {"agg": _evaluate_agg},
+    "export": {"agg": _export_agg},
+}
 """Commands that need PyTorch: by name, then by system. Each has options of its own."""
 
 

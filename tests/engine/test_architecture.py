@@ -33,7 +33,7 @@ ALLOWED = {  # part of the engine: the parts it may import, beside itself and EV
     "batch": ("image.load",),
     "server": ("protocol", "pipeline", "device", "options", "generators.base"),
     "doctor": ("pipeline", "device", "options", "generators.base"),
-    "cli": ("batch", "doctor", "export", "generators", "options", "pipeline", "server"),
+    "cli": ("batch", "doctor", "export", "generators", "options", "pipeline", "server", "training"),
     "__main__": ("cli",),
 }
 STANDARD_LIBRARY_ONLY = ("protocol", "conventions", "errors", "paths")
