@@ -119,7 +119,8 @@ def starting_pattern(factor: int) -> list[list[float]]:
     evenly, and with standard deviations smaller by sqrt(factor) neighbours' children meet as their parents did. Raises
     `ValueError` for another factor than 2, 4 or 8.
     """
-    corners = [[x, y, z] for z in (-0.7, 0.7) for y in (-0.7, 0.7) for x in (-0.7, 0.7)]
+    reach = 0.5 if factor == 2 else 0.7
+    corners = [[x, y, z] for z in (-reach, reach) for y in (-reach, reach) for x in (-reach, reach)]
     chosen = {2: (0, 7), 4: (0, 3, 5, 6), 8: range(8)}.get(factor)
     if chosen is None:
         raise ValueError(f"Super-resolution by {factor} is none of 2, 4 and 8.")
