@@ -37,9 +37,26 @@ def surface_distances(predicted: Array, truth: Array) -> tuple[Array, Array]:
     return KDTree(truth).query(predicted)[0], KDTree(predicted).query(truth)[0]
 
 
-def chamfer_and_f(predicted: Array, truth: Array, threshold: float = 0.1) -> tuple[float, float]:
-    """Chamfer distance (both mean distances summed) and F-score at `threshold`, each set in a box of longest side 2."""
-    to_truth, to_predicted = surface_distances(to_box(predicted), to_box(truth))
-    precision, recall = (to_truth < threshold).mean(), (to_predicted < threshold).mean()
-    f_score = 2 * precision * recall / max(precision + recall, 1e-9)
-    return float(to_truth.mean() + to_predicted.mean()), float(f_score)
+THRESHOLDS = (0.1, 0.2, 0.5)
+"""Distances of F-scores in published single-image tables, both shapes in a box of longest side 2."""
+
+
+def surface_figures(predicted: Array, truth: Array) -> dict[str, float]:
+    """Chamfer distance (both mean distances summed) and F-scores at THRESHOLDS of points [P, 3], [Q, 3] as they lie."""
+    to_truth, to_predicted = surface_distances(predicted, truth)
+    figures = {"chamfer": float(to_truth.mean() + to_predicted.mean())}
+    for threshold in THRESHOLDS:
+        precision, recall = (to_truth < threshold).mean(), (to_predicted < threshold).mean()
+        figures[f"f_{threshold}"] = float(2 * precision * recall / max(precision + recall, 1e-9))
+    return figures
+
+
+def no_surface() -> dict[str, float]:
+    """The figures of `surface_figures` where nothing was made: as if all were half a box away."""
+    return {"chamfer": 2.0} | {f"f_{threshold}": 0.0 for threshold in THRESHOLDS}
+
+
+def chamfer_and_f(predicted: Array, truth: Array) -> tuple[float, float]:
+    """Chamfer distance (both mean distances summed) and F-score at 0.1, each set in a box of longest side 2."""
+    figures = surface_figures(to_box(predicted), to_box(truth))
+    return figures["chamfer"], figures["f_0.1"]
