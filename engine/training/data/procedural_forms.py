@@ -20,6 +20,7 @@ from engine.training.data.procedural_parts import (
     loft,
     part,
     rounded_box,
+    sewn,
     superquadric,
     taper,
     tube,
@@ -49,7 +50,7 @@ class Builder:
         self.parts: list[Part] = []
         self.materials: list[paint.Material] = []
 
-    def material(self, base: int | None = None, plain: float = 0.3) -> int:
+    def material(self, base: int | None = None, plain: float = 0.45) -> int:
         """A new random material of the object's palette."""
         return self.use(paint.material(self.rng, self.colors, base, plain))
 
@@ -294,6 +295,70 @@ def melted(b: Builder) -> None:
         _random_body(b.rng, solid, 0.4 if k else 0.0, 0.4, blend=b.between(0.05, 0.3))
     rough = (b.between(0.02, 0.14), b.between(1, 5), int(b.rng.integers(1 << 30))) if b.chance(0.65) else None
     _add_solid(b, solid, rough, one=b.chance(0.6))
+
+
+def profile(b: Builder) -> None:
+    """A silhouette with a thickness, left like right: what has its shape from the side, as tools and devices have."""
+    rng = b.rng
+    solid = Solid()
+    along, reach, height = 0.0, 0.0, b.between(0.08, 0.25)
+    for k in range(int(rng.integers(2, 7))):
+        long = b.between(0.08, 0.4)
+        thick = b.between(0.04, 0.16) * (1.5 if k == 0 else 1)
+        kind = int(rng.choice([BOX, CYLINDER, ELLIPSOID], p=[0.55, 0.25, 0.2]))
+        angle = float(rng.choice([0, 0, 0, 90, b.between(-70, 70)]))
+        if kind == CYLINDER:
+            half, lean = np.array([long * 0.7, thick, long * 0.7]), turned(2, 90)  # a disc seen from the side
+            own = long * 0.7
+        else:
+            half, lean = np.array([thick, height * b.between(0.4, 1.3), long]), turned(0, angle)
+            own = min(half[1], long) if angle else long
+        along += (reach + own) * b.between(0.4, 0.9) * (1 if k == 0 or b.chance(0.75) else -1)
+        reach = own
+        at = np.array([0, rng.normal(0, 0.4 * height), along])
+        blend = float(rng.choice([0, 0.02, 0.08]))
+        solid.add(kind, half, at, lean, blend=blend if k else 0.0, rounding=half.min() * rng.choice([0.05, 0.3, 0.8]))
+    for _ in range(int(rng.integers(0, 3))):  # holes right through, notches on both sides
+        through = 1.0 if b.chance(0.5) else b.between(0.02, 0.08)
+        place = np.array([0 if through == 1 else b.between(0.08, 0.2), rng.normal(0, 0.1), rng.normal(along / 2, 0.25)])
+        hole = b.between(0.03, 0.12)
+        for side in (1, -1) if through < 1 else (1,):
+            solid.add(CYLINDER, (hole, through, hole), place * [side, 1, 1], turned(2, 90), DIFFERENCE)
+    _add_solid(b, solid, None)
+    if b.chance(0.4):
+        b.turn_all(turned(int(rng.choice([0, 2])), 90))
+
+
+def leaf(b: Builder) -> None:
+    """Thin things: wavy cloth, bent plates, curls, shells, leaves, blades."""
+    rng = b.rng
+    n = 26
+    across = np.linspace(-1, 1, n)
+    u, v = np.meshgrid(across, across * b.between(0.3, 1), indexing="ij")
+    rise, seed = np.zeros_like(u), int(rng.integers(1 << 30))
+    if b.chance(0.6):
+        waves, phase = b.between(1, 5), b.between(0, 6)
+        rise += b.between(0.03, 0.18) * np.sin(waves * (u + b.between(0, 1) * v) * np.pi + phase)
+    if b.chance(0.5):
+        rise += b.between(0.1, 0.5) * noise(np.stack([u, v, 0 * u], -1).reshape(-1, 3), seed, 2).reshape(u.shape)
+    if b.chance(0.4):
+        rise += b.between(-0.5, 0.5) * (u * u + v * v)
+    if b.chance(0.4):  # a leaf's outline
+        v *= np.maximum(1 - np.abs(u) ** b.between(1, 3), 0.02)
+    thick = b.between(0.008, 0.04)
+    sheets = [np.stack([u, rise + side * thick, v], -1) for side in (1, -1)]
+    lines = np.concatenate([sheets[0][:, ::-1], sheets[1]], axis=1)  # once around each cut across
+    ends = [np.repeat(lines[end].mean(0, keepdims=True), lines.shape[1], 0)[None] for end in (0, -1)]
+    shape = sewn(np.concatenate([ends[0], lines, ends[1]]))
+    shape = replace(shape, vertices=shape.vertices[:, [2, 0, 1]])  # its length along y, where bending is
+    shape = bend(shape, b.between(0.3, 4) * rng.choice([-1, 1])) if b.chance(0.5) else shape
+    shape = twist(shape, b.between(-2, 2)) if b.chance(0.3) else shape
+    b.add(shape, b.material())
+    if b.chance(0.4):
+        top = shape.vertices[shape.vertices[:, 1].argmax()]
+        b.add(tube([[-1, 0, 0], [1, 0, 0]], b.between(0.02, 0.05), 8), b.sturdy(), top * [0, 1, 1])
+    if b.chance(0.5):
+        b.turn_all(any_rotation(rng) if b.chance(0.5) else turned(0, -90))
 
 
 def frame(b: Builder) -> None:

@@ -17,9 +17,14 @@ Material = Callable[[Array], Array]
 
 
 def palette(rng: np.random.Generator) -> Array:
-    """Five colours [5, 3] that go together: near one hue, or around it, or any; some grey, dark or bright."""
+    """Five colours [5, 3] that go together: near one hue, or around it, or any; some grey, dark or bright.
+
+    A quarter of the palettes is nearly without colour, as many made things are: white, grey, black.
+    """
     hue, spread = rng.random(), rng.choice([0.03, 0.12, 0.5])
     liveliness, brightness = rng.beta(1.5, 2.0), rng.beta(2.6, 1.2)
+    if rng.random() < 0.25:
+        liveliness *= 0.15
     colors = []
     for _ in range(5):
         saturation = np.clip(liveliness * rng.uniform(0.5, 1.4), 0, 1) * (rng.random() > 0.2)
@@ -28,7 +33,7 @@ def palette(rng: np.random.Generator) -> Array:
     return np.array(colors)
 
 
-def material(rng: np.random.Generator, colors: Array, base: int | None = None, plain: float = 0.3) -> Material:
+def material(rng: np.random.Generator, colors: Array, base: int | None = None, plain: float = 0.45) -> Material:
     """A random material of the palette `colors`; `base` fixes its main colour, `plain` is the share without pattern."""
     main = colors[rng.integers(len(colors)) if base is None else base % len(colors)]
     other = colors[rng.integers(len(colors))]
@@ -41,7 +46,7 @@ def material(rng: np.random.Generator, colors: Array, base: int | None = None, p
         shares = np.array([3, 2, 2, 1, 2, 1.5, 2, 1, 2, 3, 2])
         kind = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
         pattern = kind(rng, main, other, colors)
-    return _worn(rng, pattern) if rng.random() < 0.7 else pattern
+    return _worn(rng, pattern) if rng.random() < 0.5 else pattern
 
 
 def wood(rng: np.random.Generator) -> Material:
@@ -223,7 +228,7 @@ def _label(rng, main, other, colors) -> Material:
 
 def _worn(rng: np.random.Generator, pattern: Material) -> Material:
     """With uneven paint, and here and there dirt or bare places."""
-    seed, uneven = int(rng.integers(1 << 30)), rng.uniform(0.01, 0.12)
+    seed, uneven = int(rng.integers(1 << 30)), rng.uniform(0.005, 0.08)
     dirt = rng.uniform(0.15, 0.4) if rng.random() < 0.2 else 0.0
     tone = np.array([0.32, 0.27, 0.2]) if rng.random() < 0.7 else np.array([0.8, 0.8, 0.78])
     frequency = rng.uniform(2, 7)

@@ -112,7 +112,7 @@ def loft(profile: ArrayLike, section: Array | None = None) -> Part:
     points = np.empty((rings, count, 3))
     points[..., 0], points[..., 2] = profile[:, :1] * section[:, 0], profile[:, :1] * section[:, 1]
     points[..., 1] = profile[:, 1:]
-    return _sewn(points)
+    return sewn(points)
 
 
 def tube(path: ArrayLike, radius: ArrayLike, sides: int = 8, closed: bool = False) -> Part:
@@ -129,13 +129,13 @@ def tube(path: ArrayLike, radius: ArrayLike, sides: int = 8, closed: bool = Fals
         frames[k] = side, np.cross(side, direction)
     rings = path[:, None] + radii[:, None, None] * np.einsum("sj,kji->ksi", circle(sides), frames)
     if closed:
-        return _sewn(np.concatenate([rings, rings[:1]]))
+        return sewn(np.concatenate([rings, rings[:1]]))
     ends = np.repeat(path[[0, -1], None], sides, 1)
-    return _sewn(np.concatenate([ends[:1], rings, ends[1:]]))
+    return sewn(np.concatenate([ends[:1], rings, ends[1:]]))
 
 
-def _sewn(rings: Array) -> Part:
-    """Faces between rings of points [K, S, 3], equal points joined, faces without area left out."""
+def sewn(rings: Array) -> Part:
+    """Faces between closed rings of points [K, S, 3], equal points joined, faces without area left out."""
     count, size = rings.shape[:2]
     a = (np.arange(count - 1)[:, None] * size + np.arange(size)).ravel()
     b = (np.arange(count - 1)[:, None] * size + np.roll(np.arange(size), -1)).ravel()

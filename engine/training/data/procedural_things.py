@@ -399,11 +399,13 @@ def plant(b: Builder) -> None:
 
 
 FAMILIES: dict[str, tuple[Callable[[Builder], None], float]] = {
-    "heap": (forms.heap, 0.2),
-    "cut": (forms.cut, 0.12),
-    "melted": (forms.melted, 0.07),
-    "creature": (forms.creature, 0.08),
-    "frame": (forms.frame, 0.04),
+    "heap": (forms.heap, 0.14),
+    "cut": (forms.cut, 0.1),
+    "melted": (forms.melted, 0.04),
+    "creature": (forms.creature, 0.07),
+    "profile": (forms.profile, 0.08),
+    "leaf": (forms.leaf, 0.03),
+    "frame": (forms.frame, 0.03),
     "mirrored": (forms.mirrored, 0.08),
     "repeated": (forms.repeated, 0.05),
     "table": (table, 0.035),
@@ -412,10 +414,10 @@ FAMILIES: dict[str, tuple[Callable[[Builder], None], float]] = {
     "cupboard": (cupboard, 0.035),
     "lamp": (lamp, 0.02),
     "vessel": (vessel, 0.08),
-    "package": (package, 0.055),
+    "package": (package, 0.06),
     "tool": (tool, 0.04),
-    "vehicle": (vehicle, 0.035),
-    "house": (house, 0.02),
-    "plant": (plant, 0.03),
+    "vehicle": (vehicle, 0.04),
+    "house": (house, 0.025),
+    "plant": (plant, 0.035),
 }
 """How each kind of shape is made, and the share of it."""
