@@ -164,6 +164,15 @@ class PictureOptions(MeshOptions):
         description="Lay the picture itself over the side it shows, as sharp as it is",
         default=True,
     )
+    fit: IntProperty(
+        name="Picture Fitting Steps",
+        description="Steps that fit what was imagined to the picture's outline and colours before the mesh is made. "
+        "0 leaves it out",
+        default=0,
+        min=0,
+        max=1000,
+        soft_max=200,
+    )
 
 
 class SplatOptions(MeshOptions):
@@ -261,6 +270,8 @@ def draw_file(layout: bpy.types.UILayout, owner: Any) -> None:
 
 
 def draw_shape(layout: bpy.types.UILayout, owner: Any) -> None:
+    if hasattr(owner, "fit"):
+        layout.prop(owner, "fit")
     layout.prop(owner, "topology")
     layout.prop(owner, "watertight")
     layout.prop(owner, "lods")

@@ -267,17 +267,17 @@ def _mesh_arguments(parser: argparse.ArgumentParser, of_splats: bool) -> None:
     for title, names in GROUPS.items():
         group = parser.add_argument_group(title)
         for name in names:
-            if of_splats or name not in OF_SPLATS:
+            if name not in (OF_PICTURES if of_splats else OF_SPLATS):
                 _argument(group, name)
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist; else they are skipped")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
 
 
 OF_SPLATS = ("up", "crop", "keep_all", "keep_frame")
-OF_PICTURES = ("seed", "photo")
+OF_PICTURES = ("seed", "photo", "fit")
 
 GROUPS = {
-    "shape": ("surface", "resolution", "smoothing", "faces", "topology", "watertight", "lods", "size"),
+    "shape": ("fit", "surface", "resolution", "smoothing", "faces", "topology", "watertight", "lods", "size"),
     "texture": ("texture", "image", "charts", "views", "photo", "symmetry", "normal_map", "occlusion", "refine"),
     "splat file": OF_SPLATS,
 }
@@ -299,6 +299,7 @@ HELP = {
     "symmetry": "show on unseen parts the mirror image of seen ones, where the object is symmetric",
     "normal_map": "bake the dense surface's normals",
     "occlusion": "bake ambient occlusion",
+    "fit": "steps of fitting the imagined splats to the picture (default %(default)s)",
     "refine": "steps of fitting the mesh to the splats (default %(default)s)",
     "up": "what is up in the file (default %(default)s, as in .spz; other captures often have -y)",
     "crop": "keep splats within this box of the file's frame",

@@ -29,6 +29,7 @@ class MeshOptions:
     occlusion: bool = False  # bake ambient occlusion
     image: str = "png"  # how textures are stored
     charts: str = "own"  # whose charts the surface is cut into
+    fit: int = 0  # steps of fitting imagined splats to their picture
     refine: int = 0  # steps of fitting the mesh to the splats
     up: str = "y"  # the direction that is up in the splat file
     crop: tuple[float, ...] | None = None  # keep splats within x0, y0, z0, x1, y1, z1 of the file's frame
@@ -49,6 +50,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "smoothing": (0, 100),
     "lods": (0, 3),
     "views": (-1, 24),
+    "fit": (0, 1000),
     "refine": (0, 1000),
 }
 """Lowest and highest value of each number."""

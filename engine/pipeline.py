@@ -18,6 +18,7 @@ from engine.fields.cameras import Photograph
 from engine.fields.gaussians import Gaussians
 from engine.fields.prepare import prepare_splats
 from engine.fields.splats import read_splats, write_splats
+from engine.generators.agg.fit import fit
 from engine.generators.base import Generator, Report, silent
 from engine.image.load import DETAIL_SIDE, load_picture
 from engine.image.matte import matte
@@ -42,7 +43,7 @@ from engine.texture.photograph import sharpened
 from engine.texture.unwrap import stop_helper, unwrap
 
 FIELD_STAGES = {"density": 8, "surface": 4, "simplify": 8, "unwrap": 12, "bake": 5, "refine": 0, "lods": 0, "export": 2}
-PICTURE_STAGES = {"picture": 1, "matte": 4, "generate": 6, **FIELD_STAGES}
+PICTURE_STAGES = {"picture": 1, "matte": 4, "generate": 6, "fit": 0, **FIELD_STAGES}
 SPLAT_STAGES = {"splats": 2, **FIELD_STAGES}
 """Stages in their order, each with its typical share of the time: they place the progress bar."""
 
@@ -80,8 +81,12 @@ def picture_to_mesh(
         run.warn(cut.warning)
     with run.stage("generate", "Imagining the object") as inner:
         imagined = generator.generate(cut.rgba, seed=options.seed, report=inner)
-        if splats:
-            write_splats(splats, imagined.gaussians)
+    gaussians = imagined.gaussians
+    if options.fit and imagined.photograph:
+        with run.stage("fit", "Fitting to the picture") as inner:
+            gaussians = fit(gaussians, imagined.photograph, options.fit, inner)
+    if splats:
+        write_splats(splats, gaussians)
     facts = {"picture": str(picture), "generator": generator.name, "matte_confidence": round(cut.confidence, 3)}
     if splats:
         facts["splats"] = str(splats)
@@ -89,7 +94,7 @@ def picture_to_mesh(
     photograph = imagined.photograph if options.photo else None
     if photograph and options.texture > DETAILED:
         photograph = sharpened(photograph, load_picture(picture, DETAIL_SIDE).rgba)
-    return _field_to_glb(imagined.gaussians, photograph, None, output, Path(picture).stem, options, run, facts)
+    return _field_to_glb(gaussians, photograph, None, output, Path(picture).stem, options, run, facts)
 
 
 def splats_to_mesh(
@@ -231,6 +236,7 @@ def _weighed(stages: Mapping[str, float], options: MeshOptions) -> dict[str, flo
         "density": 60 if options.resolution > 256 else 0,
         "simplify": 60 if options.topology == "quads" else 0,
         "bake": 1.2 * max(options.views, 0),
+        "fit": 0.2 * options.fit,
         "refine": 1.5 * options.refine,
         "lods": 12 * options.lods,
         "export": 10 * (options.normal_map + options.occlusion),

@@ -181,7 +181,7 @@ def test_every_option_of_the_engine_has_a_flag_and_reaches_it(batch, mixed, tmp_
         "occlusion": True, "image": "webp", "charts": "xatlas", "refine": 5, "up": "z", "keep_all": True,
         "crop": [-1, -2, -3, 1, 2, 3], "keep_frame": True,
     }  # fmt: skip
-    flags = ["--no-photo", "--seed", "7"]
+    flags = ["--no-photo", "--seed", "7", "--fit", "9"]
     for name, value in wanted.items():
         words = [] if value is True else value if isinstance(value, list) else [value]
         flags += [f"--{name.replace('_', '-')}", *words]
@@ -201,7 +201,7 @@ def test_every_option_of_the_engine_has_a_flag_and_reaches_it(batch, mixed, tmp_
     assert splats["options"] == wanted
     assert picture["seed"] == 7
     of_splats = ("up", "crop", "keep_all", "keep_frame")
-    assert picture["options"] == {**{k: v for k, v in wanted.items() if k not in of_splats}, "photo": False}
+    assert picture["options"] == {**{k: v for k, v in wanted.items() if k not in of_splats}, "photo": False, "fit": 9}
 
 
 def test_levels_of_detail_are_files_beside_the_mesh_and_never_replace_another(batch, mixed, tmp_path):

@@ -26,10 +26,20 @@ ALLOWED = {  # part of the engine: the parts it may import, beside itself and EV
     "export": ("fields", "render", "surface", "texture"),
     "nets": ("device",),
     "training": ("fields", "image", "nets", "render", "surface", "texture"),
-    "generators": ("fields", "image", "nets"),
+    "generators": ("fields", "image", "nets", "render"),
     "options": (),
     "device": (),
-    "pipeline": ("image", "generators.base", "fields", "surface", "texture", "refine", "export", "options"),
+    "pipeline": (
+        "image",
+        "generators.base",
+        "generators.agg.fit",
+        "fields",
+        "surface",
+        "texture",
+        "refine",
+        "export",
+        "options",
+    ),
     "batch": ("image.load",),
     "server": ("protocol", "pipeline", "device", "options", "generators.base"),
     "doctor": ("pipeline", "device", "options", "generators.base"),
@@ -75,7 +85,7 @@ def is_training(module: str) -> bool:
 
 def allowed(module: str) -> tuple[str, ...]:
     part = module.split(".")[0]
-    extra = ("training", "render", "surface") if part == "generators" and is_training(module) else ()
+    extra = ("training", "surface") if part == "generators" and is_training(module) else ()
     return (*EVERYWHERE, "__version__", part, *ALLOWED[part], *extra)
 
 

@@ -67,7 +67,7 @@ def node_before(socket) -> bpy.types.Node:
 
 
 SPLATS_ONLY = {"up", "crop", "keep_all", "keep_frame"}
-PICTURES_ONLY = {"photo", "seed"}
+PICTURES_ONLY = {"photo", "seed", "fit"}
 
 
 @enabled
@@ -133,7 +133,7 @@ def fact_splats_become_an_object_at_the_cursor_with_the_options_given():
     assert record["splats"] == str(path)
     assert record["options"]["crop"] == [-1, -2, -3, 1, 2, 3]
     assert (record["options"]["up"], record["options"]["faces"]) == ("-y", 5000)
-    assert not {"photo", "seed", "use_crop"} & record["options"].keys()
+    assert not {*PICTURES_ONLY, "use_crop"} & record["options"].keys()
 
 
 @enabled
