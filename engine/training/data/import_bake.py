@@ -7,19 +7,22 @@ import numpy as np
 from PIL import Image
 
 from engine.errors import InputError
-from engine.surface.cleanup import weld
+from engine.surface.cleanup import parts, weld
 from engine.surface.closest import Surface
 from engine.surface.mesh import Mesh
-from engine.surface.simplify import FEWEST, simplify
 from engine.texture.pad import pad
 from engine.texture.texels import texels_of
 from engine.texture.unwrap import unwrap
 from engine.training.data.import_assets import Source, face_areas
+from engine.training.data.import_simplify import simplified
 
 Array = np.ndarray
 
 SUPERSAMPLE = 2
 """Samples along each side of a texel."""
+
+LOST = 0.3
+"""Most of the area that may go with the smallest pieces of what cannot be simplified enough."""
 
 SAMPLES = 60_000
 """Points on the original surface that the nearest place is looked for from."""
@@ -49,11 +52,24 @@ def _reduced(source: Source, most: int) -> Mesh:
         raise InputError("None of its faces has an area.")
     if len(mesh.faces) <= most:
         return mesh
-    for part in (0.98, 0.85, 0.6):  # where open sheets resist, fewer are asked for
-        fewer = simplify(mesh, max(FEWEST, int(most * part)))
-        if FEWEST // 2 < len(fewer.faces) <= most:
-            return fewer
-    raise InputError(f"Its {len(mesh.faces):,} faces could not be reduced to {most:,}.")
+    vertices, faces = simplified(mesh.vertices, mesh.faces, most)
+    fewer = weld(Mesh(vertices.astype(np.float32), faces.astype(np.int32)))
+    if len(fewer.faces) > most:
+        fewer = _without_the_smallest(fewer, most)
+    return fewer
+
+
+def _without_the_smallest(mesh: Mesh, most: int) -> Mesh:
+    """Without the smallest separate pieces (leaves of a tree, gravel), as many as are too many."""
+    areas = face_areas(mesh.vertices.astype(np.float64), mesh.faces)
+    labels = parts(mesh)[mesh.faces[:, 0]]
+    sizes, counts = np.bincount(labels, areas), np.bincount(labels)
+    order = np.argsort(-sizes, kind="stable")
+    kept = np.zeros(len(sizes), bool)
+    kept[order[np.cumsum(counts[order]) <= most]] = True
+    if sizes[kept].sum() < (1 - LOST) * sizes.sum():
+        raise InputError(f"Its {len(mesh.faces):,} faces in {np.count_nonzero(counts):,} pieces cannot be reduced.")
+    return Mesh(mesh.vertices, mesh.faces[kept[labels]])
 
 
 def _texture(mesh: Mesh, source: Source, size: int) -> Array:
