@@ -88,6 +88,20 @@ def test_a_pack_is_not_overwritten_unasked_and_a_shorter_one_leaves_no_old_shard
     assert not (tmp_path / "pack_001.npz").exists()
 
 
+def test_what_is_interrupted_leaves_the_folder_as_it_was(tmp_path):
+    def interrupted():
+        yield from (PackObject(f"new{k}", sheet()) for k in range(450))
+        raise KeyboardInterrupt
+
+    index = a_pack(tmp_path, "pack", 3)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(index, interrupted(), overwrite=True)
+    with pytest.raises(KeyboardInterrupt):
+        write_pack(tmp_path / "other.csv", interrupted())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_what_cannot_be_stored_is_skipped_with_its_reason(tmp_path):
     bad = sheet()
     bad.vertices[1, 1] = np.nan
