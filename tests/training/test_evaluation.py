@@ -24,7 +24,7 @@ def lamp(count: int, seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_alignment_finds_the_pose_of_the_same_shape(seed):
-    turn = Rotation.random(random_state=seed).as_matrix()
+    turn = Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
     moved = 0.37 * lamp(4000, 1) @ turn.T + [3.0, -2.0, 1.0]
     figures = aligned_figures(moved, lamp(4000, 2))
     same = surface_figures(to_box(lamp(4000, 1)), to_box(lamp(4000, 2)))
@@ -48,7 +48,7 @@ def test_rotations_leave_no_gap_wider_than_half_their_spacing():
     rotations = even_rotations(4608)
     assert np.allclose(rotations @ rotations.transpose(0, 2, 1), np.eye(3), atol=1e-9)
     assert np.allclose(np.linalg.det(rotations), 1)
-    anywhere = Rotation.random(200, random_state=0).as_matrix()
+    anywhere = Rotation.random(200, rng=np.random.default_rng(0)).as_matrix()
     traces = np.einsum("rij,qij->qr", rotations, anywhere).max(1)
     assert np.degrees(np.arccos((traces.min() - 1) / 2)) < 18
 
@@ -66,7 +66,7 @@ def test_rigid_fit_recovers_a_motion_and_never_mirrors():
 def test_f_scores_of_a_shift_change_where_the_threshold_passes_it():
     rng = np.random.default_rng(2)
     plane = np.concatenate([rng.uniform(-1, 1, (20000, 2)), np.zeros((20000, 1))], 1)
-    figures = surface_figures(plane + [0, 0, 0.15], plane)
+    figures = surface_figures(plane + np.array([0, 0, 0.15]), plane)
     assert figures["f_0.1"] == 0
     assert figures["f_0.2"] > 0.99
     assert figures["chamfer"] == pytest.approx(0.3, abs=0.01)

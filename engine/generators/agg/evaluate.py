@@ -37,6 +37,7 @@ from engine.generators.agg.anchors import make_anchors
 from engine.generators.agg.generate import PHOTO, AggGenerator, isotropic, photo_colors, reduced
 from engine.generators.agg.stages import stage_seconds
 from engine.image.inflate import inflate
+from engine.nets.runtime import OnnxNetwork
 from engine.paths import written_whole
 from engine.render.mesh_cpu import Light, render_mesh
 from engine.render.splat_cpu import render
@@ -204,6 +205,7 @@ class Settings:
     mesh: bool = False
     aligned: bool = True
     baselines: bool = True
+    timed: bool = True  # needs an exported network
 
 
 def evaluate(
@@ -237,8 +239,10 @@ def evaluate(
                         + [view for of_method in views.values() for view in of_method[:SHOWN]])  # fmt: skip
     if sheet:
         save_grid(sheet, grid)
-    seconds = stage_seconds(generator, photos[:: max(1, len(photos) // TIMED)][:TIMED])
-    return {"pictures": len(rows), "objects": len(chosen), **summary(rows), "seconds": seconds, "rows": rows}
+    figures: dict[str, Any] = {"pictures": len(rows), "objects": len(chosen), **summary(rows)}
+    if settings.timed:
+        figures["seconds"] = stage_seconds(generator, photos[:: max(1, len(photos) // TIMED)][:TIMED])
+    return figures | {"rows": rows}
 
 
 def _results(
@@ -320,8 +324,10 @@ def table(figures: dict[str, Any]) -> str:
     first = next(iter(mean))
     lines += ["", f"{first} by style"]
     lines += [line(f"{style} ({row['pictures']})", row[first]) for style, row in figures["by_style"].items()]
-    seconds = "  ".join(f"{stage} {value:.3f}" for stage, value in figures["seconds"].items())
-    return "\n".join([*lines, "", f"seconds, median, warm: {seconds}"])
+    if seconds := figures.get("seconds"):
+        told = "  ".join(f"{stage} {value:.3f}" for stage, value in seconds.items())
+        lines += ["", f"seconds, median, warm: {told}"]
+    return "\n".join(lines)
 
 
 def write(output: Path, figures: dict[str, Any]) -> None:
@@ -358,7 +364,8 @@ def main(argv: list[str], load: Callable[[Path | None], AggGenerator] = AggGener
                 raise OptionError(f"{name} is {getattr(options, name)}.", f"Choose {name} of at least 1.")
         generator = load(options.weights)
         sheet = options.output.with_suffix(".png") if options.output else None
-        settings = Settings(options.pictures, options.views, options.limit, options.mesh)
+        timed = isinstance(generator.network, OnnxNetwork)
+        settings = Settings(options.pictures, options.views, options.limit, options.mesh, timed=timed)
         figures = evaluate(options.pack, generator, settings, sheet, options.train)
         if options.output:
             write(options.output, figures)

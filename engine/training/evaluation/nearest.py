@@ -42,6 +42,7 @@ class NearestObject:
         Raises `InputError` where the pack cannot be read, `OutputError` where the cache cannot be written.
         """
         self.pack = Pack(index)
+        index = index.with_suffix(".csv") if index.suffix.lower() == ".npz" else index
         self.objects = np.unique(np.linspace(0, len(self.pack) - 1, min(OBJECTS, len(self.pack))).astype(int))
         path = (cache or cache_folder()) / "nearest" / f"{self._key(index)}.npy"
         pictures = _read(path, len(self.objects))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How sure a difference between two methods is: bootstrap over objects (Efron 1979)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 Array = np.ndarray
 
@@ -24,7 +24,7 @@ class Interval:
         return [round(float(value), 4) for value in (self.mean, self.low, self.high)]
 
 
-def paired_difference(ours: Sequence[float], theirs: Sequence[float], objects: Sequence[int]) -> Interval:
+def paired_difference(ours: ArrayLike, theirs: ArrayLike, objects: ArrayLike) -> Interval:
     """Mean of ours - theirs over objects, each object the mean of its pictures, with its 95 % interval.
 
     The three have one entry per picture. Objects are resampled, not pictures: two pictures of one object are not two
