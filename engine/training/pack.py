@@ -18,7 +18,7 @@ import numba
 from tqdm import tqdm
 
 from engine.errors import GaussmithError, InputError, OptionError, explain
-from engine.training.data.import_assets import READ, THROUGH_BLENDER, read_asset
+from engine.training.data.import_assets import READ, THROUGH_BLENDER, Source, read_asset
 from engine.training.data.import_bake import baked
 from engine.training.data.import_blender import BATCH, as_glb, blender_command
 from engine.training.data.pack_writer import PackObject, index_path, write_pack
@@ -76,12 +76,14 @@ def pack_objects(folder: Path, settings: PackSettings, findings: Findings) -> It
     first_reasons: dict[Path, str] = {}
     for path in own:
         try:
-            yield _packed(path, path, folder, settings)
-        except InputError as error:
+            yield _packed(_read(path), path, folder, settings)
+        except UnreadableError as error:
             if path.suffix.lower() in (".glb", ".gltf", ".obj") and blender_command():
-                first_reasons[path] = error.message  # Draco, meshopt and odd files: Blender reads more
+                first_reasons[path] = error.message  # compressed and odd files: Blender reads more
             else:
                 findings.skipped.append((path.relative_to(folder).as_posix(), error.message))
+        except InputError as error:
+            findings.skipped.append((path.relative_to(folder).as_posix(), error.message))
     through_blender += first_reasons
     for first in range(0, len(through_blender), BATCH):
         batch = through_blender[first : first + BATCH]
@@ -90,20 +92,32 @@ def pack_objects(folder: Path, settings: PackSettings, findings: Findings) -> It
                 try:
                     if isinstance(glb, str):
                         raise InputError(glb)
-                    yield _packed(glb, path, folder, settings)
+                    yield _packed(_read(glb), path, folder, settings)
                 except InputError as error:
                     reason = first_reasons.get(path, error.message)
                     findings.skipped.append((path.relative_to(folder).as_posix(), reason))
 
 
-def _packed(read: Path, path: Path, folder: Path, settings: PackSettings) -> PackObject:
-    """One asset; `read` is the file or what Blender made of it. Raises `InputError`."""
+class UnreadableError(InputError):
+    """A file that another reader may read."""
+
+
+def _read(path: Path) -> Source:
     try:
-        source = read_asset(read).upright(settings.up)
-        mesh = baked(source, settings.faces, settings.texture)
+        return read_asset(path)
+    except InputError as error:
+        raise UnreadableError(error.message) from error
+    except (MemoryError, ArithmeticError, ValueError, IndexError) as error:  # files can be broken in many ways
+        raise UnreadableError(f"It cannot be read: {explain(error)[1]}") from error
+
+
+def _packed(source: Source, path: Path, folder: Path, settings: PackSettings) -> PackObject:
+    """One asset, read from `path`. Raises `InputError`."""
+    try:
+        mesh = baked(source.upright(settings.up), settings.faces, settings.texture)
     except GaussmithError as error:
         raise InputError(error.message) from error
-    except (MemoryError, ArithmeticError, ValueError, IndexError) as error:  # meshes can be broken in many ways
+    except (MemoryError, ArithmeticError, ValueError, IndexError) as error:  # so can meshes
         raise InputError(f"It cannot be made into an object: {explain(error)[1]}") from error
     relative = path.relative_to(folder)
     return PackObject(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from plyfile import PlyData
 from trimesh.visual import ColorVisuals, TextureVisuals
 from trimesh.visual.material import PBRMaterial
 
@@ -21,7 +22,7 @@ from engine.training.data.import_assets import READ, read_asset, rotation_to_y, 
 from engine.training.data.import_blender import WITHOUT, as_glb, blender_command
 from engine.training.data.packs import Pack
 from engine.training.pack import find_assets, main
-from tests.fakes.known_glb import NOSE, SIDES, known_triangles, write_known_glb
+from tests.fakes.known_glb import NOSE, SIDES, known_polygons, known_triangles, write_known_glb
 
 TOWARDS = {
     "front": (0, 0, 1), "back": (0, 0, -1), "left": (-1, 0, 0), "right": (1, 0, 0), "top": (0, 1, 0),
@@ -109,6 +110,35 @@ def test_vertex_colours_of_a_ply_file_are_what_viewers_show(folder):
     assert_known(packed(folder).mesh(0))
 
 
+def test_a_ply_file_of_polygons_with_different_numbers_of_corners(folder):
+    names = ["x", "y", "z", "red", "green", "blue"]
+    points, polygons = [], []
+    for side, corners in known_polygons():
+        polygons.append(f"{len(corners)} " + " ".join(str(len(points) + k) for k in range(len(corners))))
+        points += [" ".join(map(str, [*corner, *SIDES[side][0]])) for corner in corners]
+    kinds = ["float"] * 3 + ["uchar"] * 3
+    header = ["ply", "format ascii 1.0", f"element vertex {len(points)}"]
+    header += [f"property {kind} {name}" for kind, name in zip(kinds, names, strict=True)]
+    header += [f"element face {len(polygons)}", "property list uchar int vertex_indices", "end_header"]
+    (folder / "ascii.ply").write_text("\n".join([*header, *points, *polygons]) + "\n")
+    ply = PlyData.read(folder / "ascii.ply")
+    ply.text = False
+    ply.write(folder / "binary.ply")
+    pack = packed(folder)
+    assert len(pack) == 2
+    for i in range(2):
+        assert_known(pack.mesh(i))
+
+
+def test_compressed_meshes_are_told(folder, monkeypatch, capsys):
+    monkeypatch.setattr("engine.training.pack.blender_command", lambda: None)
+    write_known_glb(folder / "good.glb")
+    document = {"asset": {"version": "2.0"}, "extensionsRequired": ["KHR_draco_mesh_compression"]}
+    (folder / "draco.gltf").write_text(json.dumps(document))
+    packed(folder)
+    assert "skipped draco.gltf: Its meshes are compressed (KHR_draco_mesh_compression)" in capsys.readouterr().err
+
+
 def test_an_obj_file_with_materials_and_z_up(folder):
     lines, count = ["mtllib box.mtl"], 0
     for side, triangle in known_triangles():
@@ -116,7 +146,9 @@ def test_an_obj_file_with_materials_and_z_up(folder):
         lines.append(f"f {count + 1} {count + 2} {count + 3}")
         count += 3
     (folder / "box.obj").write_text("\n".join(lines))
-    colours = [f"newmtl {side}\nKd " + " ".join(str(c / 255) for c in colour) for side, (colour, _) in SIDES.items()]
+    colours = [
+        f"newmtl {side}\nKd " + " ".join(str(to_linear(c / 255)) for c in colour) for side, (colour, _) in SIDES.items()
+    ]
     (folder / "box.mtl").write_text("\n".join(colours))
     assert_known(packed(folder, "--up", "z").mesh(0))
 
@@ -150,6 +182,14 @@ def test_a_dense_textured_sphere_is_simplified_and_keeps_its_picture(folder):
     for at in (-0.3, 0.0, 0.3):
         column = round(32 + focal * at / (40 - np.sqrt(0.25 - at * at)))
         np.testing.assert_allclose(seen[32, column, :3], [255 * (at + 0.5), 127.5, 90], atol=8)
+
+
+@pytest.mark.parametrize("clear", [0.2, 0.9])
+def test_what_dissolves_in_an_obj_file_is_gone(clear, folder):
+    lines = ["mtllib a.mtl", "v 0 0 0", "v 4 0 0", "v 4 4 0", "v 0 4 0", "v 0 0 1", "v 1 0 1", "v 1 1 1"]
+    (folder / "a.obj").write_text("\n".join([*lines, "usemtl wall", "f 1 2 3", "f 1 3 4", "usemtl pane", "f 5 6 7"]))
+    (folder / "a.mtl").write_text(f"newmtl wall\nKd 1 0 0\nnewmtl pane\nKd 0 0 1\nd {clear}\n")
+    assert len(packed(folder).mesh(0).faces) == (2 if clear < 0.5 else 3)
 
 
 def test_what_the_texture_cuts_out_is_gone_and_clear_things_are_skipped(folder):

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Assets of any make as one surface with its colours: all parts where the scene puts them, materials kept apart.
 
-Read are base colours: factors, textures, colours of vertices and faces. A glTF's factors and vertex colours are linear
-light, as its specification says; those of other formats are taken as sRGB, as viewers show them. Skinned meshes stand
-in their bind pose; texture transforms (KHR_texture_transform) are not applied.
+Read are base colours: factors, textures, colours of vertices and faces. Factors (also Kd of OBJ files) are linear
+light, as Blender takes them; colours of vertices are linear in glTF, as its specification says, and sRGB in other
+formats. Skinned meshes stand in their bind pose; texture transforms (KHR_texture_transform) are not applied.
 """
 
+import json
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from engine.errors import InputError
@@ -23,6 +26,9 @@ READ = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 
 THROUGH_BLENDER = (".fbx", ".blend", ".dae", ".usdc", ".usd", ".usdz", ".abc")
 """Formats that Blender reads."""
+
+COMPRESSED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
+"""Extensions of glTF that only some readers have."""
 
 OPAQUE, MASK, BLEND = range(3)
 
@@ -103,6 +109,9 @@ def read_asset(path: Path) -> Source:
 
     if not path.is_file():
         raise InputError(f"Found no file {path}.", "Check the path.")
+    if compression := _compression(path):
+        raise InputError(f"Its meshes are compressed ({compression}), which only some versions of Blender read.")
+    logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # what it complains of is told as a reason, or not lost
     try:
         scene = trimesh.load_scene(path, process=False)  # joining places would mix vertex colours
         nodes = [(scene.graph[name], scene.geometry) for name in scene.graph.nodes_geometry]
@@ -112,7 +121,9 @@ def read_asset(path: Path) -> Source:
             if isinstance(geometry[key], trimesh.Trimesh) and len(geometry[key].faces)
         ]
     except Exception as error:  # readers of a dozen formats raise what they like on broken files
-        raise InputError(f"It cannot be read: {_short(error)}.") from error
+        if path.suffix.lower() != ".ply":
+            raise InputError(f"It cannot be read: {_short(error)}.") from error
+        pieces = [_polygons(path)]  # trimesh does not read faces of different numbers of corners
     if not pieces:
         raise InputError("It holds no faces.")
     return _joined(pieces)
@@ -137,8 +148,9 @@ def face_areas(vertices: Array, faces: Array) -> Array:
     return np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2
 
 
-def to_linear(colors: Array) -> Array:
+def to_linear(colors: ArrayLike) -> Array:
     """sRGB to linear light (IEC 61966-2-1)."""
+    colors = np.asarray(colors)
     return np.where(colors <= 0.04045, colors / 12.92, ((np.maximum(colors, 0) + 0.055) / 1.055) ** 2.4)
 
 
@@ -183,6 +195,47 @@ def _piece(mesh: Any, matrix: Array, linear: bool) -> Source:
     )
 
 
+def _polygons(path: Path) -> Source:
+    """A PLY file with any polygons, each cut into a fan. Raises `InputError`."""
+    from plyfile import PlyData, PlyParseError
+
+    try:
+        ply = PlyData.read(path)
+        vertex, corners = ply["vertex"], ply["face"].data[ply["face"].properties[0].name]
+        vertices = np.stack([np.asarray(vertex[name], np.float64) for name in "xyz"], 1)
+        names = [prop.name for prop in vertex.properties]
+        colors = [np.asarray(vertex[name]) for name in ("red", "green", "blue") if name in names]
+    except (OSError, KeyError, ValueError, IndexError, PlyParseError) as error:
+        raise InputError(f"It cannot be read: {_short(error)}.") from error
+    fans = [(polygon[0], polygon[k], polygon[k + 1]) for polygon in corners for k in range(1, len(polygon) - 1)]
+    if not fans:
+        raise InputError("It holds no faces.")
+    faces, count = np.array(fans, np.int64), len(fans)
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise InputError("It has faces of vertices that are not there.")
+    tints, coloring = np.ones((count, 3, 4)), Coloring(_factor(GREY, False))
+    if len(colors) == 3:
+        scale = 255 if colors[0].dtype == np.uint8 else 1
+        tints[..., :3], coloring = to_linear(np.stack(colors, 1) / scale)[faces], Coloring(np.ones(4))
+    uvs, zeros = np.zeros((count, 3, 2), np.float32), np.zeros(count, np.int64)
+    return Source(vertices, faces, uvs, tints.astype(np.float32), (coloring,), zeros)
+
+
+def _compression(path: Path) -> str:
+    """The extension without which a glTF's meshes cannot be read; empty where there is none."""
+    try:
+        if path.suffix.lower() == ".glb":
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(16)[12:16], "little")
+                text = file.read(min(length, 1 << 26))
+        else:
+            text = path.read_bytes() if path.suffix.lower() == ".gltf" else b"{}"
+        required = json.loads(text).get("extensionsRequired", [])
+    except (OSError, ValueError, AttributeError):
+        return ""  # the reader says what is wrong
+    return next((name for name in required if name in COMPRESSED), "")
+
+
 def _coloring(material: Any, linear: bool) -> Coloring:
     """Base colour of a material of trimesh: physically based (glTF), or simple (OBJ and others)."""
     image = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
@@ -193,10 +246,21 @@ def _coloring(material: Any, linear: bool) -> Coloring:
         factor = np.ones(4) if factor is None else _factor(factor, linear)
     else:  # with a texture, exporters leave any diffuse colour beside it
         diffuse = getattr(material, "diffuse", None)
-        factor = np.ones(4) if image is not None else _factor(GREY if diffuse is None else diffuse, linear)
+        factor = _factor(GREY, False) if diffuse is None else _factor(diffuse, True)
+        factor[:3] = 1 if image is not None else factor[:3]
+        factor[3] *= _number((getattr(material, "kwargs", None) or {}).get("d"), 1.0)
         alpha = BLEND if factor[3] < 1 else OPAQUE
     pixels = None if image is None else _pixels(image)
-    return Coloring(factor, pixels, alpha, 0.5 if cutoff is None else float(cutoff))
+    return Coloring(factor, pixels, alpha, _number(cutoff, 0.5))
+
+
+def _number(value: Any, otherwise: float) -> float:
+    """A value of a material as a number; readers give None, a word, or a list of one."""
+    try:
+        number = float(np.ravel(value)[0])
+    except (TypeError, ValueError, IndexError):
+        return otherwise
+    return number if np.isfinite(number) else otherwise
 
 
 def _factor(color: Any, linear: bool) -> Array:
@@ -231,7 +295,7 @@ def _joined(pieces: list[Source]) -> Source:
     if not np.isfinite(vertices).all():
         raise InputError("It has vertices that are no numbers.")
     if not np.ptp(vertices, axis=0).max() > 0:
-        raise InputError("All its vertices lie in one point (a compression that only Blender reads, perhaps).")
+        raise InputError("All its vertices lie in one point.")
     faces = np.concatenate([piece.faces + start for piece, start in zip(pieces, starts, strict=False)])
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise InputError("It has faces of vertices that are not there.")
