@@ -184,6 +184,35 @@ def test_a_dense_textured_sphere_is_simplified_and_keeps_its_picture(folder):
         np.testing.assert_allclose(seen[32, column, :3], [255 * (at + 0.5), 127.5, 90], atol=8)
 
 
+@pytest.mark.parametrize(
+    ("transform", "quarters"),  # numbers of the texture's quarters seen at top left, top right, bottom left and right
+    [
+        ({"scale": [1, -1], "offset": [0, 1]}, [2, 3, 0, 1]),  # upside down
+        ({"scale": [0.5, 0.5], "offset": [0.5, 0]}, [1, 1, 1, 1]),
+        ({"scale": [0.5, 0.5], "offset": [0, 1], "rotation": np.pi / 2}, [2, 2, 2, 2]),  # the specification's example
+        ({"rotation": np.pi / 2, "offset": [0, 1]}, [2, 0, 3, 1]),  # the picture turned clockwise
+    ],
+)
+def test_texture_transforms_are_applied(transform, quarters, folder):
+    colours = np.array([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 250]], np.uint8)
+    picture = Image.fromarray(colours.reshape(2, 2, 3).repeat(32, 0).repeat(32, 1))
+    square = trimesh.Trimesh([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], [[0, 1, 2], [0, 2, 3]], process=False)
+    material = PBRMaterial(name="print", baseColorTexture=picture)
+    square.visual = TextureVisuals(uv=np.array([[0, 0], [1, 0], [1, 1], [0, 1]]), material=material)
+
+    def transformed(document):
+        document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"]["extensions"] = {
+            "KHR_texture_transform": transform
+        }
+
+    (folder / "print.glb").write_bytes(square.export(file_type="glb", tree_postprocessor=transformed))
+    mesh = packed(folder).mesh(0)
+    camera = Cameras(look_at(np.array([0, 0, 40.0]), np.zeros(3))[None], intrinsics(1.43, 32, 32)[None], 32, 32)
+    seen = render_mesh(mesh, camera)[0][0] * 255
+    found = [seen[row, column, :3] for row in (8, 24) for column in (8, 24)]
+    np.testing.assert_allclose(found, colours[quarters], atol=6)
+
+
 @pytest.mark.parametrize("clear", [0.2, 0.9])
 def test_what_dissolves_in_an_obj_file_is_gone(clear, folder):
     lines = ["mtllib a.mtl", "v 0 0 0", "v 4 0 0", "v 4 4 0", "v 0 4 0", "v 0 0 1", "v 1 0 1", "v 1 1 1"]

@@ -3,7 +3,7 @@
 
 Read are base colours: factors, textures, colours of vertices and faces. Factors (also Kd of OBJ files) are linear
 light, as Blender takes them; colours of vertices are linear in glTF, as its specification says, and sRGB in other
-formats. Skinned meshes stand in their bind pose; texture transforms (KHR_texture_transform) are not applied.
+formats. Skinned meshes stand in their bind pose; only a glTF's first set of texture coordinates counts.
 """
 
 import json
@@ -26,6 +26,8 @@ READ = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 
 THROUGH_BLENDER = (".fbx", ".blend", ".dae", ".usdc", ".usd", ".usdz", ".abc")
 """Formats that Blender reads."""
+
+GLTF = (".glb", ".gltf")
 
 COMPRESSED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
 """Extensions of glTF that only some readers have."""
@@ -109,14 +111,17 @@ def read_asset(path: Path) -> Source:
 
     if not path.is_file():
         raise InputError(f"Found no file {path}.", "Check the path.")
-    if compression := _compression(path):
-        raise InputError(f"Its meshes are compressed ({compression}), which only some versions of Blender read.")
+    document = _gltf(path)
+    for name in document.get("extensionsRequired", []):
+        if name in COMPRESSED:
+            raise InputError(f"Its meshes are compressed ({name}), which only some versions of Blender read.")
+    transforms = _texture_transforms(document)
     logging.getLogger("trimesh").setLevel(logging.CRITICAL)  # what it complains of is told as a reason, or not lost
     try:
         scene = trimesh.load_scene(path, process=False)  # joining places would mix vertex colours
         nodes = [(scene.graph[name], scene.geometry) for name in scene.graph.nodes_geometry]
         pieces = [
-            _piece(geometry[key], np.asarray(matrix, np.float64), path.suffix.lower() in (".glb", ".gltf"))
+            _piece(geometry[key], np.asarray(matrix, np.float64), path.suffix.lower() in GLTF, transforms)
             for (matrix, key), geometry in nodes
             if isinstance(geometry[key], trimesh.Trimesh) and len(geometry[key].faces)
         ]
@@ -160,7 +165,7 @@ def to_srgb(colors: Array) -> Array:
     return np.where(colors <= 0.0031308, colors * 12.92, 1.055 * colors ** (1 / 2.4) - 0.055)
 
 
-def _piece(mesh: Any, matrix: Array, linear: bool) -> Source:
+def _piece(mesh: Any, matrix: Array, linear: bool, transforms: dict[str, Array]) -> Source:
     """One geometry of a scene in the scene's frame."""
     vertices = np.asarray(mesh.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
     faces = np.asarray(mesh.faces, np.int64)
@@ -174,6 +179,9 @@ def _piece(mesh: Any, matrix: Array, linear: bool) -> Source:
         if visual.uv is not None and len(visual.uv) == len(mesh.vertices):
             flipped = np.asarray(visual.uv, np.float64) * [1, -1] + [0, 1]
             uvs = np.nan_to_num(flipped)[faces]
+            transform = transforms.get(str(getattr(visual.material, "name", "")))
+            if transform is not None:
+                uvs = uvs @ transform[:, :2].T + transform[:, 2]
         elif coloring.image is not None:  # a texture without coordinates cannot be laid on
             coloring = replace(coloring, image=None)
         stored = visual.vertex_attributes.get("color")
@@ -221,19 +229,36 @@ def _polygons(path: Path) -> Source:
     return Source(vertices, faces, uvs, tints.astype(np.float32), (coloring,), zeros)
 
 
-def _compression(path: Path) -> str:
-    """The extension without which a glTF's meshes cannot be read; empty where there is none."""
+def _gltf(path: Path) -> dict[str, Any]:
+    """The JSON document of a glTF file; empty for other files and for what is none (the reader says what is wrong)."""
+    if path.suffix.lower() not in GLTF:
+        return {}
     try:
-        if path.suffix.lower() == ".glb":
-            with path.open("rb") as file:
-                length = int.from_bytes(file.read(16)[12:16], "little")
-                text = file.read(min(length, 1 << 26))
-        else:
-            text = path.read_bytes() if path.suffix.lower() == ".gltf" else b"{}"
-        required = json.loads(text).get("extensionsRequired", [])
-    except (OSError, ValueError, AttributeError):
-        return ""  # the reader says what is wrong
-    return next((name for name in required if name in COMPRESSED), "")
+        with path.open("rb") as file:
+            if path.suffix.lower() == ".glb":
+                text = file.read(int.from_bytes(file.read(20)[12:16], "little"))
+            else:
+                text = file.read()
+        document = json.loads(text)
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _texture_transforms(document: dict[str, Any]) -> dict[str, Array]:
+    """Name of a material -> matrix [2, 3] of its texture coordinates, as KHR_texture_transform says.
+
+    The rotation is counter-clockwise in the picture (v down), as in the extension's examples.
+    """
+    found = {}
+    for material in document.get("materials", []):
+        texture = material.get("pbrMetallicRoughness", {}).get("baseColorTexture", {})
+        transform = texture.get("extensions", {}).get("KHR_texture_transform")
+        if transform and "name" in material:
+            c, s = np.cos(transform.get("rotation", 0.0)), np.sin(transform.get("rotation", 0.0))
+            scaled = np.array([[c, s], [-s, c]]) * np.array(transform.get("scale", (1.0, 1.0)))
+            found[material["name"]] = np.column_stack([scaled, transform.get("offset", (0.0, 0.0))])
+    return found
 
 
 def _coloring(material: Any, linear: bool) -> Coloring:
