@@ -177,6 +177,24 @@ def _train_shapes(argv: list[str]) -> int | None:
     return main(argv)
 
 
+def _train_matte(argv: list[str]) -> int | None:
+    from engine.training.matte.train import main
+
+    return main(argv)
+
+
+def _evaluate_matte(argv: list[str]) -> int | None:
+    from engine.training.matte.evaluate import main
+
+    return main(argv)
+
+
+def _export_matte(argv: list[str]) -> int | None:
+    from engine.training.matte.export import main
+
+    return main(argv)
+
+
 def _evaluate_agg(argv: list[str]) -> int | None:
     from engine.generators.agg.evaluate import main
 
@@ -190,9 +208,9 @@ def _export_agg(argv: list[str]) -> int | None:
 
 
 LEARNING = {
-    "train": {"agg": _train_agg, "pack": _train_pack, "shapes": _train_shapes},
-    "evaluate": {"agg": _evaluate_agg},
-    "export": {"agg": _export_agg},
+    "train": {"agg": _train_agg, "matte": _train_matte, "pack": _train_pack, "shapes": _train_shapes},
+    "evaluate": {"agg": _evaluate_agg, "matte": _evaluate_matte},
+    "export": {"agg": _export_agg, "matte": _export_matte},
 }
 """Commands that need PyTorch: by name, then by system. Each has options of its own."""
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The object of a picture from its background: the user's alpha, else a classical matte for plain backgrounds.
+"""The object of a picture from its background: the user's alpha, else a learned matte or a classical one.
 
-Without alpha the background is taken to be a smooth colour that can be seen along the border of the picture:
+Without alpha a small network (`learned_matte.py`) and the classical matte both look at a small copy of the picture.
+Measured chances of being good decide between them: the learned one is brought to the picture's edges by `edges.py`, the
+classical one is made anew at full size. Without the network's weights there is only the classical one. It takes the
+background to be a smooth colour that can be seen along the border of the picture:
 
 1. A polynomial of degree 2 in x and y is fitted to the border colours, robustly, because the object may touch it.
 2. Pixels near that colour that hang together with the border are background. The background's own local mean then
@@ -11,13 +14,15 @@ Without alpha the background is taken to be a smooth colour that can be seen alo
    the colours of the object and of the background beside it; the colour there becomes F, so that no rim remains.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 
-from engine.errors import PictureError
+from engine.errors import PictureError, WeightsError
+from engine.image.border import border_of, monomials, near_corners, noise_of, robust_fit, some_of
+from engine.image.edges import refined, resized
+from engine.image.learned_matte import LearnedMatte, bundled_matte
 from engine.image.load import Picture
 
 Array = np.ndarray
@@ -25,13 +30,18 @@ Array = np.ndarray
 CONFIDENT = 0.5
 """Confidence from which a matte comes without a warning."""
 
+NOTHING = 0.25
+"""Confidence of the network below which a picture of nothing but smooth background shows no object."""
+
+SIMILAR = 0.25
+"""Area of a separate part, over that of the largest, from which it counts as an object of its own."""
+
 _MODEL_SIDE = 320  # the background is modelled at this longest side,
 _REGION_SIDE = 1024  # the object's region found at this one, its edge at full size
 _BAND = 3.0  # pixels of that size on each side of the outline whose alpha is estimated
 _NEAR = 4.0  # distance from the background, in multiples of its noise, up to which a colour belongs to it
 _EDGE = 0.02  # change of colour per pixel of the model that the growing background does not cross
 _LOCAL = 9  # width in pixels of the two box filters that make the background's local mean
-_FLOOR, _CEILING = 0.01, 0.05  # of the noise: 8-bit steps are no structure, and a busy background is not plain
 
 _WARNING = (
     "The background is not plain, so the object may be cut out wrongly. "
@@ -51,41 +61,104 @@ class Matte:
 def matte(picture: Picture) -> Matte:
     """The object of `picture`; the user's own alpha always wins.
 
+    All objects that stand in front are kept; where they are several, the warning says so.
     Raises `PictureError` where a picture without alpha shows nothing but background.
     """
     if picture.has_alpha:
         return Matte(picture.rgba, 1.0, "")
     rgb = np.ascontiguousarray(picture.rgba[..., :3])
+    try:
+        network, note = bundled_matte(), ""
+    except WeightsError as error:
+        network, note = None, f"The learned matte could not be used. {error}"
+    cut = chosen(rgb, network)
+    notes = (note, "" if cut.confidence >= CONFIDENT else _WARNING, _several(cut.rgba[..., 3]))
+    return Matte(cut.rgba, cut.confidence, " ".join(filter(None, notes)))
+
+
+def chosen(rgb: Array, network: LearnedMatte | None) -> Matte:
+    """The better of the learned and the classical matte of a picture [H, W, 3]; the latter where there is no network.
+
+    Both are first made at the network's size. What both are sure of, and how far they agree, gives each a chance of
+    being good, by the network's card; that is the confidence. The likelier one is then made at full size.
+    """
+    if network is None:
+        return classical_matte(rgb)
+    guess = network.look(rgb)
+    solid = guess.alpha > 0.5
+    inside, confidence, agreement = second_look(rgb, solid)
+    learned, classical = network.chances(guess.score, confidence, agreement)
+    if not solid.any() or (classical >= learned and inside.any()):
+        return replace(classical_matte(rgb), confidence=classical)
+    if not inside.any() and learned < NOTHING:
+        raise _nothing()
+    return Matte(refined(rgb, guess.alpha), learned, "")
+
+
+def second_look(rgb: Array, solid: Array) -> tuple[Array, float, float]:
+    """The classical matte at the size of the learned one `solid` [h, w] bool: where it is, its confidence, and the
+    overlap of the two, 0 to 1."""
+    quick = _region(resized(rgb, solid.shape[1], solid.shape[0]))
+    either = int((solid | quick.inside).sum())
+    return quick.inside, quick.confidence, float((solid & quick.inside).sum()) / either if either else 0.0
+
+
+def classical_matte(rgb: Array) -> Matte:
+    """The object before a smooth background; picture [H, W, 3]. Raises `PictureError` where there is none."""
+    region = _region(_within(rgb, _REGION_SIDE))
+    if not region.inside.any():
+        raise _nothing()
+    return Matte(_soft_edges(rgb, region), region.confidence, "")
+
+
+def _nothing() -> PictureError:
+    return PictureError(
+        "There is no object in the picture: it shows nothing but background.",
+        "Choose a picture with one object that differs from what is behind it.",
+    )
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Where the object is, and what is behind it, at a reduced size."""
+
+    inside: Array  # [H, W] bool; nowhere, where there is no object
+    distance: Array  # [H, W] of the picture's colours from the background's, in multiples of its noise
+    nearest: Array  # [H, W, 3] the background's colour
+    noise: float
+    confidence: float
+
+
+def _region(rgb: Array) -> _Region:
+    """The object in a picture [H, W, 3] before a smooth background."""
     behind = _background(_within(rgb, _MODEL_SIDE))
-    view = ndimage.gaussian_filter(_within(rgb, _REGION_SIDE), (0.5, 0.5, 0))  # grain is no structure
-    background = [_resize(candidate, view.shape[1::-1]) for candidate in behind.candidates]
+    view = ndimage.gaussian_filter(rgb, (0.5, 0.5, 0))  # grain is no structure
+    background = [resized(candidate, *view.shape[1::-1]) for candidate in behind.candidates]
     distance, nearest = _distance(view, background, behind.noise)
     inside = _tidy(~_connected_to_border(distance < _NEAR))
     inside &= ~_holes(view - nearest, behind.noise, inside)
-    if not inside.any():
-        raise PictureError(
-            "There is no object in the picture: it shows nothing but background.",
-            "Choose a picture with one object that differs from what is behind it.",
-        )
-    confidence = _confidence(distance, inside, behind)
-    cut = _soft_edges(rgb, nearest, distance, inside, behind.noise)
-    return Matte(cut, confidence, "" if confidence >= CONFIDENT else _WARNING)
+    confidence = _confidence(distance, inside, behind) if inside.any() else 0.0
+    return _Region(inside, distance, nearest, behind.noise, confidence)
+
+
+def _several(alpha: Array) -> str:
+    """A sentence about the objects in a matte [H, W], where they are several: parts that hardly differ in size."""
+    solid = _within(alpha, 256) > 0.5
+    labels, _ = _label(np.asarray(ndimage.binary_dilation(solid, np.ones((3, 3)))), corners=True)
+    areas = np.bincount(labels[solid])
+    count = int((areas > SIMILAR * areas.max()).sum()) if solid.any() else 1
+    if count < 2:
+        return ""
+    return (
+        f"The picture shows {count} separate objects or parts; all were kept, as one object. "
+        "Crop the picture to one of them where only that is wanted."
+    )
 
 
 def _within(image: Array, longest: int) -> Array:
     """`image` [H, W, C] reduced to a longest side of at most `longest` pixels."""
     scale = min(1.0, longest / max(image.shape[:2]))
-    return _resize(image, (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))))
-
-
-def _resize(image: Array, size: tuple[int, ...]) -> Array:
-    """Float image [H, W] or [H, W, C] resized to `size` (width, height), antialiased."""
-    width, height = size
-    if (height, width) == image.shape[:2]:
-        return image
-    if image.ndim == 3:
-        return np.stack([_resize(image[..., c], size) for c in range(image.shape[2])], -1)
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR), np.float32)
+    return resized(image, max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
 
 
 # ---- the background's colour ----------------------------------------------------------------------------------------
@@ -103,19 +176,13 @@ class _Background:
 def _background(rgb: Array) -> _Background:
     """Fits a polynomial to the border, then grows from the border inwards with the background's own local mean."""
     height, width = rgb.shape[:2]
-    flat, every = rgb.reshape(-1, 3), _terms(height, width)
-    ring = max(2, round(0.015 * min(height, width)))
-    border = np.ones((height, width), bool)
-    border[ring:-ring, ring:-ring] = False
-    index = _some(border)
+    flat, every = rgb.reshape(-1, 3), monomials(height, width)
+    index = some_of(border_of(height, width))
     terms, colors = every[index], flat[index]
-    # Corners rarely belong to the object: the fit starts from their colour.
-    corners = np.median(colors[(np.abs(terms[:, 1]) > 0.8) & (np.abs(terms[:, 2]) > 0.8)], 0)
-    weights = 1 / (1 + (np.linalg.norm(colors - corners, axis=1) / 0.1) ** 4)
-    coefficients, noise = _robust_fit(terms, colors, weights)
+    coefficients, noise = robust_fit(terms, colors, near_corners(terms, colors))
     explained = float((np.linalg.norm(colors - terms @ coefficients, axis=1) < _NEAR * noise).mean())
 
-    steepness = _steepness(rgb)
+    steepness, border = _steepness(rgb), border_of(height, width)
     edges = steepness > max(_EDGE, 3 * float(np.median(steepness[border])))
     candidates, area = [(every @ coefficients).reshape(rgb.shape)], 0
     for _ in range(12):
@@ -124,10 +191,10 @@ def _background(rgb: Array) -> _Background:
         if outside.sum() < 1.002 * area:
             break
         if area:
-            noise = _noise(float(np.median(np.linalg.norm((rgb - nearest)[outside], axis=1))))
+            noise = noise_of(float(np.median(np.linalg.norm((rgb - nearest)[outside], axis=1))))
         area = int(outside.sum())
-        index = _some(outside)
-        coefficients, _ = _robust_fit(every[index], flat[index], np.ones(len(index)))
+        index = some_of(outside)
+        coefficients, _ = robust_fit(every[index], flat[index], np.ones(len(index)))
         candidates = _local_means(rgb, outside, (every @ coefficients).reshape(rgb.shape))
     return _Background(candidates, noise, explained)
 
@@ -137,61 +204,6 @@ def _steepness(rgb: Array) -> Array:
     smooth = ndimage.gaussian_filter(rgb, (1, 1, 0))
     squares = [(ndimage.sobel(smooth, axis) / 8) ** 2 for axis in (0, 1)]
     return np.sqrt((squares[0] + squares[1]).sum(-1))
-
-
-def _some(mask: Array, most: int = 6000) -> Array:
-    """Flat indices of at most `most` pixels of `mask`, evenly taken."""
-    index = np.flatnonzero(mask)
-    return index[:: -(-len(index) // most)] if len(index) else index
-
-
-def _terms(height: int, width: int) -> Array:
-    """The monomials 1, x, y, x^2, y^2, xy at every pixel, x and y in [-1, 1]: [H * W, 6]."""
-    y, x = np.meshgrid(
-        np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32), indexing="ij"
-    )
-    x, y = x.ravel(), y.ravel()
-    return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1)
-
-
-def _robust_fit(terms: Array, colors: Array, weights: Array) -> tuple[Array, float]:
-    """Coefficients [6, 3] and noise of the simplest polynomial through most `colors` [P, 3]: reweighted least squares.
-
-    A higher degree is kept only where it explains more: it is the lower one that extrapolates well behind the object.
-    """
-    fits = []
-    for used in (1, 3, 6):
-        current, residual, noise = weights, np.zeros(len(colors)), _FLOOR
-        coefficients = np.zeros((6, 3), np.float32)
-        for _ in range(4):
-            coefficients = _least_squares(terms, colors, current, used)
-            residual = np.linalg.norm(colors - terms @ coefficients, axis=1)
-            noise = _noise(_weighted_median(residual, current))
-            current = 1 / (1 + (residual / (3 * noise)) ** 4)
-        fits.append((float(np.minimum(residual, 6 * noise).mean()), coefficients, noise))
-    best = min(cost for cost, *_ in fits)
-    return next((coefficients, noise) for cost, coefficients, noise in fits if cost <= max(1.15 * best, 0.4 * _FLOOR))
-
-
-def _noise(median: float) -> float:
-    """The noise to reckon with, from the median distance of the background's pixels from their model."""
-    return min(_CEILING, max(_FLOOR, 1.2 * median))
-
-
-def _least_squares(terms: Array, colors: Array, weights: Array, used: int) -> Array:
-    """Coefficients [6, 3] of the first `used` terms; slopes are pulled towards 0 where the data is silent."""
-    kept = terms[:, :used]
-    weighted = kept * weights[:, None]
-    ridge = np.diag([1e-9] + [4e-4] * (used - 1)) * weights.sum()
-    coefficients = np.zeros((6, 3), np.float32)
-    coefficients[:used] = np.linalg.solve((weighted.T @ kept + ridge).astype(np.float64), weighted.T @ colors)
-    return coefficients
-
-
-def _weighted_median(values: Array, weights: Array) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order[min(len(order) - 1, np.searchsorted(total, total[-1] / 2))]])
 
 
 def _local_means(rgb: Array, mask: Array, coarse: Array) -> list[Array]:
@@ -204,9 +216,7 @@ def _local_means(rgb: Array, mask: Array, coarse: Array) -> list[Array]:
     mean = coarse + weighted[..., :3] / (np.maximum(weighted[..., 3:], 0) + 0.02)
     padded = np.pad(mean, ((_LOCAL, _LOCAL), (_LOCAL, _LOCAL), (0, 0)), "edge")
     height, width = mask.shape
-    import os
-
-    shifts = ((0, 0), (-_LOCAL, 0), (_LOCAL, 0), (0, -_LOCAL), (0, _LOCAL))[: int(os.environ.get("SH", "5"))]
+    shifts = ((0, 0), (-_LOCAL, 0), (_LOCAL, 0), (0, -_LOCAL), (0, _LOCAL))
     return [padded[_LOCAL + y : _LOCAL + y + height, _LOCAL + x : _LOCAL + x + width] for y, x in shifts]
 
 
@@ -304,18 +314,18 @@ def _confidence(distance: Array, inside: Array, behind: _Background) -> float:
 # ---- its edge -------------------------------------------------------------------------------------------------------
 
 
-def _soft_edges(rgb: Array, background: Array, distance: Array, inside: Array, noise: float) -> Array:
+def _soft_edges(rgb: Array, region: _Region) -> Array:
     """RGBA [H, W, 4] at full size: alpha and colours along the outline from the compositing equation.
 
     Unknown are a narrow band on both sides of the outline, and the pixels a little further in that are hardly
     different from the background: compression leaves such crumbs around objects.
     """
     size = rgb.shape[1::-1]
-    scale = max(size) / max(inside.shape)
-    mask = _resize(inside.astype(np.float32), size) > 0.5
-    behind = _resize(background, size)
+    scale = max(size) / max(region.inside.shape)
+    mask = resized(region.inside.astype(np.float32), *size) > 0.5
+    behind = resized(region.nearest, *size)
     band = max(1, round(_BAND * scale))
-    crumbs = _resize((distance < 3 * _NEAR).astype(np.float32), size) > 0.5
+    crumbs = resized((region.distance < 3 * _NEAR).astype(np.float32), *size) > 0.5
     core = _eroded(mask, band) & ~(crumbs & ~_eroded(mask, 3 * band))
     core = core if core.any() else mask
     unknown = _dilated(mask, band) & ~core
@@ -331,7 +341,7 @@ def _soft_edges(rgb: Array, background: Array, distance: Array, inside: Array, n
     solved = np.clip(np.einsum("pc,pc->p", seen - back, span) / np.maximum(length, 1e-6), 0, 1)
     off = np.linalg.norm(seen - back - solved[:, None] * span, axis=-1)  # not on the line: another colour of the object
     solved = np.clip((solved - 0.1) / 0.85, 0, 1)  # noise on either side is not transparency
-    solved = np.where((length > 0.05**2) & (off < 0.2 + 3 * noise), solved, mask[known])
+    solved = np.where((length > 0.05**2) & (off < 0.2 + 3 * region.noise), solved, mask[known])
 
     rgba = np.concatenate([rgb, mask[..., None]], -1, dtype=np.float32)
     colors = np.where(solved[:, None] < 0.95, np.clip(back + span, 0, 1), seen)

@@ -17,7 +17,7 @@ EVERYWHERE = ("conventions", "errors", "paths", "jit")
 
 ALLOWED = {  # part of the engine: the parts it may import, beside itself and EVERYWHERE
     "jit": (),
-    "image": (),
+    "image": ("nets.runtime",),
     "fields": (),
     "render": ("fields", "surface.mesh"),
     "surface": ("fields", "render"),
