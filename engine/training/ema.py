@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Exponential moving average of a network's weights."""
 
+import copy
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+N = TypeVar("N", bound=nn.Module)
 
 
 class Ema:
@@ -17,6 +22,12 @@ class Ema:
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, value in network.state_dict().items():
             self.average[name].lerp_(value, 1 - decay)
+
+    def applied_to(self, network: N) -> N:
+        """A copy of the network with the averaged weights."""
+        averaged = copy.deepcopy(network)
+        averaged.load_state_dict(self.average)
+        return averaged
 
     def state_dict(self) -> dict[str, Tensor]:
         return self.average

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from engine.errors import Cancelled
+from engine.errors import Cancelled, GaussmithError, OptionError
 from engine.training.checkpoint import Saver, save_checkpoint
 from engine.training.distributed import GroupLost, join_group
 from engine.training.ema import Ema
@@ -201,8 +201,13 @@ class Sitting:
         if not self.group.first or time.monotonic() < self._figures_at or not self.guard.healthy:
             return
         with self._budget.paused():
-            figures = measure()
-        self._figures_at = time.monotonic() + self.limits.figures_every
+            try:
+                figures = measure()
+            except GaussmithError as error:  # an early network may make nothing that can be measured
+                self.say(f"No figures at step {self.step}: {error}")
+                return
+            finally:
+                self._figures_at = time.monotonic() + self.limits.figures_every
         self.stats.write({"step": self.step, "examples": self.examples, "figures": figures})
         best = max((line["figures"][better] for line in self.stats.lines("figures")), default=figures[better])
         if figures[better] >= best:
@@ -251,7 +256,13 @@ class Sitting:
         return healthy
 
     def _restore(self, saved: dict[str, Any]) -> None:
-        self.network.load_state_dict(saved["network"])
+        try:
+            self.network.load_state_dict(saved["network"])
+        except RuntimeError as error:  # names and shapes, one per line
+            raise OptionError(
+                f"The checkpoint in {self.run.path} is of another network: {str(error).splitlines()[-1].strip()}",
+                "Give another --run folder; --start takes the weights that fit.",
+            ) from error
         self.ema.load_state_dict({name: value.to(self.device) for name, value in saved["ema"].items()})
         self.optimizer.load_state_dict(saved["optimizer"])
         self.step = saved["step"]

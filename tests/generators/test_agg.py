@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.errors import InputError, OptionError, WeightsError
+from engine.errors import OptionError, WeightsError
 from engine.generators.agg import generate as generation
 from engine.generators.agg.config import PRESETS
 from engine.generators.agg.data import batches
@@ -17,10 +17,10 @@ from engine.generators.agg.export import OUTPUTS, check_agreement, export, sampl
 from engine.generators.agg.loss import LossWeights, geometry_loss, look_at_best, look_loss, rendering_loss
 from engine.generators.agg.network import MAX_SHIFT, AggNetwork, Inputs
 from engine.generators.agg.superres_config import SuperResConfig
-from engine.generators.agg.train import TrainSettings, begin_with, main, stage_at, train
+from engine.generators.agg.train import begin_with, stage_at
 from engine.image.frame import Frame
 from engine.nets.runtime import OnnxNetwork
-from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from engine.training.checkpoint import save_checkpoint
 from engine.training.data.views import ViewSettings
 
 SMALL = replace(
@@ -198,47 +198,6 @@ def test_all_losses_fall_on_a_batch_seen_again_and_again(small, pack_index):
     for name in ("layers", "tilt", "fov", "chamfer", "color", "alpha"):
         assert last[name] < 0.75 * first[name], name
     assert last["psnr"] > first["psnr"] + 2
-
-
-@pytest.mark.slow
-def test_training_goes_through_its_stages_stops_and_continues(small, pack_index, tmp_path):
-    settings = TrainSettings(
-        preset="small", minutes=0.35, batch=4, workers=0, threads=1, shares=(0.3, 0.5, 0.7, 0.85), warmup_queries=256,
-        report_every=1, save_every=2,
-    )  # fmt: skip
-    checkpoint = train([pack_index], tmp_path / "run", settings, resume=False)
-    lines = [json.loads(line) for line in (tmp_path / "run/stats.jsonl").read_text().splitlines()]
-    assert {line["stage"] for line in lines} == {"layers", "warmup", "coarse", "sr", "joint"}
-    assert all(np.isfinite(line["loss"]) and line["skipped"] == 0 for line in lines)
-    first = load_checkpoint(checkpoint)[0]
-    assert first["seconds"] >= 0.35 * 60
-
-    train([pack_index], tmp_path / "run", replace(settings, minutes=0.45), resume=True)
-    second = load_checkpoint(checkpoint)[0]
-    assert second["step"] > first["step"]
-    assert 0.45 * 60 <= second["seconds"] < 0.45 * 60 + 20
-
-
-def test_training_refuses_what_it_cannot_continue(small, pack_index, tmp_path, capsys):
-    save_checkpoint(tmp_path / "checkpoint.pt", {"preset": "xs"})
-    arguments = ["--data", str(pack_index), "--run", str(tmp_path), "--workers", "0"]
-    assert main(arguments) == 2
-    assert "already holds a run" in capsys.readouterr().err
-    assert main([*arguments, "--resume", "--preset", "small"]) == 2
-    assert "preset 'xs', not 'small'" in capsys.readouterr().err
-
-
-def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path):
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"step": 1})
-    save_checkpoint(path, {"step": 2})
-    path.write_bytes(path.read_bytes()[:100])
-    state, note = load_checkpoint(path)
-    assert state["step"] == 1
-    assert "checkpoint.pt.previous" in note
-    path.with_name("checkpoint.pt.previous").unlink()
-    with pytest.raises(InputError, match="No readable checkpoint"):
-        load_checkpoint(path)
 
 
 @pytest.fixture(scope="module")

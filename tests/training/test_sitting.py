@@ -208,6 +208,15 @@ def test_another_preset_is_refused_and_the_folder_is_free_afterwards(tmp_path):
     train(tmp_path, 3, resume=True)
 
 
+def test_a_checkpoint_of_another_network_is_one_sentence(tmp_path):
+    train(tmp_path, 3)
+    with Sitting(tmp_path, RunPlan("test", "tiny", {}), True, Limits(minutes=60, batch=4)) as sitting:
+        network = torch.nn.Linear(4, 1, bias=False)
+        ema, optimizer = Ema(network, 0.9), torch.optim.SGD(network.parameters(), 0.05)
+        with pytest.raises(OptionError, match=r"is of another network: .*\[1, 3\].*\[1, 4\]"):
+            sitting.begin(network, ema, optimizer)
+
+
 @pytest.mark.slow
 def test_killed_in_the_midst_of_training_and_saving_it_goes_on(tmp_path, capsys):
     """The process saves after every step: when it is killed, it is most likely saving."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Batches for AGG: examples drawn in worker processes, stacked into tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from engine.generators.agg.anchors import make_anchors
 from engine.generators.agg.config import AggConfig
 from engine.generators.agg.loss import Batch
 from engine.image.inflate import inflate_alpha
-from engine.training.data.packs import Pack
+from engine.training.data.mixture import Mixture, parse_data
 from engine.training.data.views import Example, ViewSettings, make_example
 from engine.training.data.visible import visible_points
 
@@ -42,9 +42,9 @@ def example_arrays(example: Example, config: AggConfig, seed: int) -> dict[str, 
 
 
 class Examples(IterableDataset):
-    """An endless stream of examples from packs; each worker process draws its own."""
+    """An endless stream of examples from packs (`parse_data`); each worker process draws its own."""
 
-    def __init__(self, indexes: list[Path], config: AggConfig, settings: ViewSettings, seed: int) -> None:
+    def __init__(self, indexes: Sequence[str | Path], config: AggConfig, settings: ViewSettings, seed: int) -> None:
         self.indexes, self.config, self.settings, self.seed = indexes, config, settings, seed
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray | np.float32]]:
@@ -53,15 +53,10 @@ class Examples(IterableDataset):
         numba.set_num_threads(1)  # one process per core already
         worker = torch.utils.data.get_worker_info()
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
-        packs = [Pack(index) for index in self.indexes]
-        objects = [(pack, i) for pack in packs for i in range(len(pack))]
-        chances = np.concatenate([pack.weights() * len(pack) for pack in packs])
-        chances /= chances.sum()
+        objects = Mixture(parse_data(self.indexes))
         points: dict[int, np.ndarray] = {}
         while True:
-            chosen = int(rng.choice(len(objects), p=chances))
-            pack, i = objects[chosen]
-            mesh = pack.mesh(i)
+            chosen, mesh = objects.draw(rng)
             if chosen not in points:
                 points[chosen] = visible_points(mesh, KEPT_POINTS, rng).astype(np.float16)
             some = rng.choice(KEPT_POINTS, 2048, replace=False)
@@ -77,7 +72,7 @@ def collate(arrays: list[dict[str, np.ndarray | np.float32]]) -> Batch:
 
 
 def batches(
-    indexes: list[Path], config: AggConfig, settings: ViewSettings, batch: int, workers: int, seed: int
+    indexes: Sequence[str | Path], config: AggConfig, settings: ViewSettings, batch: int, workers: int, seed: int
 ) -> Iterator[Batch]:
     """An endless stream of batches drawn by `workers` processes."""
     loader = DataLoader(

@@ -1,25 +1,48 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Training of AGG's coarse stage: `python -m engine train agg --data INDEX.csv --minutes 90 --run runs/agg-xs`."""
+"""Training of AGG, from a pack of objects to a checkpoint that `engine export agg` makes into weights.
+
+    python -m engine train agg --preset s --data train.csv shapes.csv:0.5 --minutes 600 --run runs/agg-s
+    python -m engine train agg --resume runs/agg-s                  # stopped, killed, or copied from another machine
+    python -m engine train agg --resume runs/agg-s --minutes 900    # longer: the rate falls to the new end
+    python -m engine train agg --resume runs/agg-s --stage sr       # that stage only, from what the run holds
+    python -m engine train agg --preset s --start engine/weights/agg_s.pt --data mine.csv --run runs/mine
+    torchrun --nproc-per-node 8 -m -- engine train agg --preset m --data train.csv --run runs/agg-m
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -m -- engine train agg ...
+
+A run is a folder: `run.json` says what it is made of, `checkpoint.pt` holds it, with the one before it beside, and
+`stats.jsonl`, `grid-*.png` and, with --dev, `best.pt` tell how it goes. A copy of the folder goes on under the same id
+on any machine; what the command does not say, --resume takes from the run. The minutes are those of all sittings.
+Ctrl-C or termination saves before it ends. In several processes each takes its own --batch and gradients are averaged;
+torchrun needs the `--`, or it takes --run for an option of its own.
+"""
 
 import argparse
 import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numba
 import torch
-from tqdm import tqdm
 
-from engine.errors import GaussmithError, OptionError
+from engine.errors import Cancelled, GaussmithError, OptionError
 from engine.generators.agg.config import PRESETS, AggConfig
 from engine.generators.agg.data import batches
 from engine.generators.agg.loss import Batch, LossWeights, geometry_loss, look_at_best, look_loss, rendering_loss
 from engine.generators.agg.network import AggNetwork
-from engine.training.checkpoint import load_checkpoint, save_checkpoint
+from engine.generators.agg.quick import quick_figures
+from engine.training.checkpoint import has_checkpoint, load_checkpoint
+from engine.training.data.mixture import Mixture, parse_data
+from engine.training.data.packs import Pack
 from engine.training.data.views import ViewSettings
+from engine.training.device import DEVICES, autocast
 from engine.training.ema import Ema
-from engine.training.schedule import TimeBudget, learning_rate
-from engine.training.stats import Stats, save_grid
+from engine.training.run_folder import CHECKPOINT, RunPlan, remembered
+from engine.training.schedule import learning_rate
+from engine.training.sitting import Limits, Sitting
+from engine.training.stats import save_grid
 
 STAGES = ("layers", "warmup", "coarse", "sr", "joint")
 """Depth layers and camera alone; then the queries too, by distances of points; then both with rendered views; then only
@@ -30,6 +53,15 @@ TARGETS = {"coarse": 80, "sr": 112, "joint": 112}
 
 LATENTS = 4
 """Random latents of which the best is trained."""
+
+DECISIVE = "f_0.1"
+"""The figure by which the best weights of a run are told."""
+
+FREE = ("generate", "warmup")
+"""Numbers of the configuration that may change within a run."""
+
+STOPPED = 130
+"""The exit code of a training that was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +80,10 @@ class TrainSettings:
     workers: int = 1
     threads: int = 2  # one, where other work shares the machine: waiting for a busy core costs more than it gains
     seed: int = 0
+    stage: str = "all"  # or the only one to train
+    dev: str = ""  # index file of a pack for figures now and then
+    dev_every: float = 10.0  # minutes
+    device: str = "auto"
     save_every: float = 180.0  # seconds
     report_every: int = 25  # steps
 
@@ -71,8 +107,10 @@ def begin_with(network: AggNetwork, start: Path, preset: str) -> list[str]:
     return sorted(set(own) - set(fitting))
 
 
-def stage_at(fraction: float, shares: tuple[float, ...], config: AggConfig) -> tuple[str, float]:
+def stage_at(fraction: float, shares: tuple[float, ...], config: AggConfig, only: str = "all") -> tuple[str, float]:
     """The stage at a fraction of the minutes, and how much of it is over; left-out stages go to the one before."""
+    if only != "all":
+        return only, fraction
     bounds = (0.0, *shares, 1.0)
     index = sum(fraction >= share for share in shares)
     if not config.warmup and index < 2:
@@ -84,7 +122,7 @@ def stage_at(fraction: float, shares: tuple[float, ...], config: AggConfig) -> t
 
 
 def train(
-    indexes: list[Path],
+    indexes: Sequence[str | Path],
     run: Path,
     settings: TrainSettings,
     resume: bool,
@@ -93,122 +131,99 @@ def train(
 ) -> Path:
     """Trains until the run's minutes are used and returns the path of its last checkpoint.
 
-    A new run begins with the weights in `start`, where given; `resume` continues the run in the folder. `config` takes
-    the place of the preset's sizes.
+    `indexes` may have shares (`parse_data`). A new run begins with the weights in `start`, where given; `resume`
+    continues the run in the folder, where there is one. `config` takes the place of the preset's sizes. Raises
+    `Cancelled` where it was asked to stop, once it has saved; other errors as `Sitting` does.
     """
     # Settings
     config = config or PRESETS[settings.preset]
+    check_stage(settings.stage, config)
     views = ViewSettings(picture=config.picture, layers=config.layers)
-    run.mkdir(parents=True, exist_ok=True)
-    checkpoint = run / "checkpoint.pt"
+    packs = parse_data(indexes)
+    fixed = {name: value for name, value in asdict(config).items() if name not in FREE}
+    plan = RunPlan("agg", settings.preset, asdict(settings), packs, fixed)
+    limits = Limits(settings.minutes, settings.batch, settings.clip, settings.seed, settings.save_every,
+                    60 * settings.dev_every)  # fmt: skip
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     numba.set_num_threads(min(settings.threads, numba.get_num_threads()))
 
-    # Network
-    network = AggNetwork(config)
-    network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if start is not None:
-        missing = begin_with(network, start, settings.preset)
-        tqdm.write(f"Beginning with {start}" + (f", but for {len(missing)} new weights." if missing else "."))
-    ema = Ema(network, settings.ema)
+    with Sitting(run, plan, resume, limits, settings.device, "python -m engine train agg") as sitting:
+        for note in sitting.group.from_first(lambda: notes_on(packs, settings.dev)):
+            sitting.say(note)
 
-    # Optimiser
-    optimizer = torch.optim.AdamW(
-        network.parameters(), settings.peak_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
-    )
-    budget, step = TimeBudget(settings.minutes), 0
-    if resume and checkpoint.exists():
-        state, note = load_checkpoint(checkpoint)
-        if state["preset"] != settings.preset:
-            raise OptionError(
-                f"{run} is a run of preset {state['preset']!r}, not {settings.preset!r}.",
-                "Give another --run folder or that preset.",
-            )
-        network.load_state_dict(state["network"])
-        ema.load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-        budget, step = TimeBudget(settings.minutes, state["seconds"]), state["step"]
-        tqdm.write(note or f"Continuing {run} at step {step}, {state['seconds'] / 60:.1f} minutes used.")
+        # Network
+        network = AggNetwork(config)
+        network.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(sitting.device)
+        if start is not None:
+            missing = begin_with(network, start, settings.preset)
+            sitting.say(f"Beginning with {start}" + (f", but for {len(missing)} new weights." if missing else "."))
+        ema = Ema(network, settings.ema)
 
-    # Loop
-    precision = torch.bfloat16 if _has_bfloat16() else torch.float32
-    stats, weights, stage, stream = Stats(run), LossWeights(), "", None
-    latents = torch.Generator().manual_seed(settings.seed + step)
-    saved = budget.elapsed()
+        # Optimiser
+        optimizer = torch.optim.AdamW(
+            network.parameters(), settings.peak_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
+        )
+        sitting.begin(network, ema, optimizer)
 
-    def keep() -> None:
-        state = {
-            "preset": settings.preset,
-            "settings": asdict(settings),
-            "step": step,
-            "seconds": budget.elapsed(),
-            "network": network.state_dict(),
-            "ema": ema.state_dict(),
-            "optimizer": optimizer.state_dict(),
-        }
-        save_checkpoint(checkpoint, state)
-
-    bar = tqdm(total=100, unit="%", disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}| {postfix}")
-    while not budget.over():
-        current, progress = stage_at(budget.fraction(), settings.shares, config)
-        if current != stage:
-            stage = current
+        # Loop
+        weights, latents = LossWeights(), torch.Generator().manual_seed(sitting.seed())
+        while sitting.goes_on():
+            stage, progress = stage_at(sitting.fraction, settings.shares, config, settings.stage)
             rendering = stage in TARGETS
-            queries = config.queries if rendering else settings.warmup_queries
-            stage_views = replace(views, targets=views.targets if rendering else 0, target=TARGETS.get(stage, 8))
-            drawn = replace(config, queries=queries)
-            stream = batches(indexes, drawn, stage_views, settings.batch, settings.workers, settings.seed + step)
-        assert stream is not None
-        batch = next(stream)
-        rate = learning_rate(budget.fraction(), step, settings.peak_rate)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        rendered = None
-        if stage == "coarse":
-            network.release = max(0.0, 2 * progress - 1)
-            weights = replace(LossWeights(), chamfer=(1 - progress) + progress * LossWeights().chamfer_end)
-        output = coarse = None
-        with torch.autocast("cpu", precision, enabled=precision != torch.float32):
-            with torch.set_grad_enabled(stage != "sr"):
-                inputs, look = look_at_best(network, batch, LATENTS, latents)
-                if stage != "layers":
-                    output = coarse = network.coarse(inputs, look)
-            if stage in ("sr", "joint") and network.superres:
-                output = network.superres(coarse, inputs.picture, inputs.spacing)
-        loss, parts = look_loss(look, batch, weights) if coarse is None else geometry_loss(coarse, batch, weights)
-        if output is not None and stage in TARGETS:
-            more_loss, more, rendered = rendering_loss(output, batch, config, weights)
-            loss, parts = loss + more_loss, parts | more
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-        if torch.isfinite(norm):
-            optimizer.step()
-            ema.update(network, step)
-        stats.add(parts | {"loss": loss.item(), "skipped": float(not torch.isfinite(norm))})
-        step += 1
+            drawn = replace(config, queries=config.queries if rendering else settings.warmup_queries)
+            shown = replace(views, targets=views.targets if rendering else 0, target=TARGETS.get(stage, 8))
+            draw = partial(batches, indexes, drawn, shown, settings.batch, settings.workers)
+            batch = sitting.batch(stage, draw)
+            if batch is None:
+                break
+            batch = batch.to(sitting.device)
+            rate = sitting.set_rate(learning_rate(sitting.fraction, sitting.step, settings.peak_rate))
+            rendered = None
+            if stage == "coarse":
+                network.release = max(0.0, 2 * progress - 1)
+                weights = replace(LossWeights(), chamfer=(1 - progress) + progress * LossWeights().chamfer_end)
+            output = coarse = None
+            with autocast(sitting.device):
+                with torch.set_grad_enabled(stage != "sr"):
+                    inputs, look = look_at_best(network, batch, LATENTS, latents)
+                    if stage != "layers":
+                        output = coarse = network.coarse(inputs, look)
+                if stage in ("sr", "joint") and network.superres:
+                    output = network.superres(coarse, inputs.picture, inputs.spacing)
+            loss, parts = look_loss(look, batch, weights) if coarse is None else geometry_loss(coarse, batch, weights)
+            if output is not None and rendering:
+                more_loss, more, rendered = rendering_loss(output, batch, config, weights)
+                loss, parts = loss + more_loss, parts | more
+            sitting.take(loss, parts)
 
-        # Report
-        if step % settings.report_every == 0:
-            line = stats.report(step=step, minutes=round(budget.elapsed() / 60, 2), stage=stage, rate=round(rate, 7))
-            bar.n = round(100 * budget.fraction(), 1)
-            bar.set_postfix_str(f"step {step} {stage} loss {line['loss']:.4f}")
-        if step % (20 * settings.report_every) == 0:
-            _save_pictures(run / f"grid-{step:06d}.png", batch, look.layers.detach(), rendered)
-
-        # Save
-        if budget.elapsed() - saved > settings.save_every:
-            saved = budget.elapsed()
-            keep()
-    bar.close()
-    keep()
-    return checkpoint
+            # Report and save
+            if sitting.step % settings.report_every == 0:
+                sitting.report(stage=stage, rate=round(rate, 7))
+            if sitting.step % (20 * settings.report_every) == 0:
+                grid = partial(_save_pictures, run / f"grid-{sitting.step:06d}.png", batch, look.layers, rendered)
+                sitting.attempt(grid)
+            if settings.dev:
+                sitting.figures_when_due(lambda: quick_figures(ema.applied_to(network), Path(settings.dev)), DECISIVE)
+            sitting.save_when_due()
+        sitting.end()
+    return sitting.run.checkpoint
 
 
-def _has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself; emulated it is many times slower than float32."""
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def notes_on(packs: list[tuple[Path, float]], dev: str) -> list[str]:
+    """Sentences on objects that were left out. Raises `InputError` where a pack cannot be read."""
+    return Mixture(packs).notes() + ([note] if dev and (note := Pack(dev).note()) else [])
+
+
+def check_stage(stage: str, config: AggConfig) -> None:
+    """Raises `OptionError` where the network has no such stage."""
+    if stage not in ("all", *STAGES):
+        raise OptionError(f"The stage is {stage!r}.", f"Choose one of {', '.join(STAGES)}.")
+    if stage in ("sr", "joint") and config.superres == 1:
+        raise OptionError(
+            f"There is no super-resolution to train in stage {stage!r}.", "Choose another preset or stage."
+        )
 
 
 def _save_pictures(path: Path, batch: Batch, layers: torch.Tensor, rendered: torch.Tensor | None) -> None:
@@ -227,40 +242,75 @@ def _save_pictures(path: Path, batch: Batch, layers: torch.Tensor, rendered: tor
         if rendered is not None:
             for t in range(1, rendered.shape[1]):
                 row += [grown(batch.targets[b, t, ..., :3] * batch.targets[b, t, ..., 3:]), grown(rendered[b, t])]
-        rows.append([picture.numpy() for picture in row])
+        rows.append([picture.detach().float().cpu().numpy() for picture in row])
     save_grid(path, rows)
 
 
 def main(argv: list[str]) -> int:
     """The command line of `engine train agg`; returns the exit code."""
     defaults = TrainSettings()
-    parser = argparse.ArgumentParser(prog="engine train agg", description=__doc__)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="index files of packs")
-    parser.add_argument("--run", type=Path, default=Path("runs/agg"), help="folder of the run")
-    parser.add_argument("--resume", action="store_true", help="continue the run in that folder")
-    parser.add_argument("--start", type=Path, help="weights a new run begins with: the .pt beside exported ones")
-    parser.add_argument("--preset", choices=list(PRESETS), default=defaults.preset)
-    parser.add_argument("--minutes", type=float, default=defaults.minutes, help="all sittings together")
-    parser.add_argument("--batch", type=int, default=defaults.batch)
+    parser = argparse.ArgumentParser(
+        prog="engine train agg", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+    )  # fmt: skip
     parser.add_argument(
-        "--rate", dest="peak_rate", type=float, default=defaults.peak_rate, help="highest learning rate"
+        "--data", nargs="+", metavar="PACK[:SHARE]", help="index files of packs, and in which shares they are drawn"
     )
-    parser.add_argument("--workers", type=int, default=defaults.workers)
-    parser.add_argument("--threads", type=int, default=defaults.threads)
+    parser.add_argument("--run", type=Path, help="folder of the run [runs/agg]")
     parser.add_argument(
-        "--shares", type=float, nargs=4, default=defaults.shares, metavar=tuple(stage.upper() for stage in STAGES[1:]),
+        "--resume", type=Path, nargs="?", const=None, metavar="RUN",
+        help="continue that run; without a name the one in --run, or begin it where there is none",
+    )  # fmt: skip
+    parser.add_argument("--start", type=Path, help="weights a new run begins with: the .pt beside exported ones")
+    parser.add_argument("--preset", choices=list(PRESETS), help=f"[{defaults.preset}]")
+    parser.add_argument("--minutes", type=float, help=f"all sittings together [{defaults.minutes:g}]")
+    parser.add_argument("--stage", choices=("all", *STAGES), help="train only this one [all, by --shares]")
+    parser.add_argument(
+        "--shares", type=float, nargs=4, metavar=tuple(stage.upper() for stage in STAGES[1:]),
         help="shares of the minutes at which the stages after the first begin",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=defaults.seed)
-    options = vars(parser.parse_args(argv))
-    options["shares"] = tuple(options["shares"])
-    indexes, run, resume, start = (options.pop(name) for name in ("data", "run", "resume", "start"))
+    parser.add_argument("--batch", type=int, help=f"examples in a step of one process [{defaults.batch}]")
+    parser.add_argument("--rate", dest="peak_rate", type=float, help=f"highest learning rate [{defaults.peak_rate}]")
+    parser.add_argument("--device", choices=DEVICES, help="what to compute on [auto: a card where there is one]")
+    parser.add_argument("--workers", type=int, help=f"processes that draw examples [{defaults.workers}]")
+    parser.add_argument("--threads", type=int, help=f"threads of the processor [{defaults.threads}]")
+    parser.add_argument(
+        "--dev", metavar="PACK", help="index file of a pack for figures now and then; best.pt is the best by them"
+    )
+    parser.add_argument("--dev-every", type=float, metavar="MINUTES", help=f"[{defaults.dev_every:g}]")
+    parser.add_argument("--seed", type=int)
+    given = vars(parser.parse_args(argv))
     try:
-        if not resume and (run / "checkpoint.pt").exists():
-            raise OptionError(f"{run} already holds a run.", "Add --resume to continue it, or give another --run.")
-        checkpoint = train(indexes, run, TrainSettings(**options), resume, start)
+        checkpoint = train(**wanted(given))
+    except Cancelled:
+        return STOPPED
     except GaussmithError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(checkpoint)
     return 0
+
+
+def wanted(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of `train` for options as given; a run that goes on has its own settings for all others.
+
+    Raises `OptionError` where there is no data, or the run to be continued does not exist.
+    """
+    resume, named = "resume" in given, given.get("resume")
+    run = named or given.get("run", Path("runs/agg"))
+    known: dict[str, Any] = {}
+    if resume and (named or has_checkpoint(run / CHECKPOINT)):
+        known = remembered(run)
+    data = given.get("data") or known.get("data")
+    if not data:
+        raise OptionError("There is no data to learn from.", "Give --data PACK.csv.")
+    names = {field.name for field in fields(TrainSettings)}
+    settings: dict[str, Any] = {
+        name: value for name, value in (known | {"device": "auto"} | given).items() if name in names
+    }
+    if "shares" in settings:
+        settings["shares"] = tuple(settings["shares"])
+    return {
+        "indexes": data, "run": run, "settings": TrainSettings(**settings), "resume": resume,
+        "start": given.get("start"),
+    }  # fmt: skip
