@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The engine's commands: generate, mesh, render, doctor, serve, train, evaluate, export.
+"""The engine's commands: generate, mesh, render, doctor, serve, train, evaluate, ablate, export.
 
 Exit codes: 0 all done, 1 some failed, 2 usage, 3 engine fault. People read stdout and, on a terminal, progress bars on
 stderr; programs add `--json` and read the last line of stdout.
@@ -201,6 +201,18 @@ def _evaluate_agg(argv: list[str]) -> int | None:
     return main(argv)
 
 
+def _evaluate_curve(argv: list[str]) -> int | None:
+    from engine.training.evaluation.curve import main
+
+    return main(argv)
+
+
+def _ablate_agg(argv: list[str]) -> int | None:
+    from engine.generators.agg.ablate import main
+
+    return main(argv)
+
+
 def _export_agg(argv: list[str]) -> int | None:
     from engine.generators.agg.export import main
 
@@ -209,7 +221,8 @@ def _export_agg(argv: list[str]) -> int | None:
 
 LEARNING = {
     "train": {"agg": _train_agg, "matte": _train_matte, "pack": _train_pack, "shapes": _train_shapes},
-    "evaluate": {"agg": _evaluate_agg, "matte": _evaluate_matte},
+    "evaluate": {"agg": _evaluate_agg, "matte": _evaluate_matte, "curve": _evaluate_curve},
+    "ablate": {"agg": _ablate_agg},
     "export": {"agg": _export_agg, "matte": _export_matte},
 }
 """Commands that need PyTorch: by name, then by system. Each has options of its own."""
@@ -274,6 +287,7 @@ def _parser() -> argparse.ArgumentParser:
     for command, text in (
         ("train", "train a generator (needs PyTorch)"),
         ("evaluate", "measure a generator (needs PyTorch)"),
+        ("ablate", "train a generator without one part after another (needs PyTorch)"),
         ("export", "write a trained generator as ONNX (needs PyTorch)"),
     ):
         commands.add_parser(command, help=text, add_help=False)  # taken by `main` before the parser sees it

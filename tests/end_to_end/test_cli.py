@@ -64,7 +64,7 @@ def test_no_command_and_help():
     assert plain_engine().returncode == 2
     done = plain_engine("--help")
     assert done.returncode == 0
-    for command in ("generate", "mesh", "render", "doctor", "serve", "train", "evaluate", "export"):
+    for command in ("generate", "mesh", "render", "doctor", "serve", "train", "evaluate", "ablate", "export"):
         assert command in done.stdout
 
 
@@ -91,7 +91,7 @@ def test_nothing_to_do_is_usage(tmp_path):
     assert "no pictures" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "ablate", "export"])
 def test_learning_commands_need_a_system(command):
     done = plain_engine(command)
     assert (done.returncode, "needs the name of a system" in done.stderr) == (2, True)
@@ -100,7 +100,7 @@ def test_learning_commands_need_a_system(command):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["train", "evaluate", "export"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "ablate", "export"])
 def test_learning_commands_reach_the_system(command):
     done = plain_engine(command, "agg", "--help")
     assert done.returncode == 0
