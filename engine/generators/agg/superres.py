@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # the network may hold this stage
 MAX_LOG_SCALE = 1.5
 """Largest change of a child's scale from where it starts, as a logarithm."""
 
-_GAUSSIAN = 24  # numbers that tell a coarse Gaussian: place and waves 9, opacity, keep, field 3, colour 3, shape 7
+_GAUSSIAN = 24  # numbers that tell a coarse Gaussian: place and waves 9, opacity, keep, colours 6, shape 6, spacing
 _SEEN = 9  # numbers the picture tells at a place: colour 3, cover, depths from both layers 2, inside, uv 2
 _RESIDUAL = 14  # offset 3, opacity, keep, field 3, logarithms of scales 3, rotation 3
 
@@ -66,7 +66,7 @@ class SuperResolution(nn.Module):
         gradients to the parents' means; where the picture is looked up and what lies in which cell do not.
         """
         look, factor = coarse.look, self.config.superres
-        x = self._features(coarse, picture)
+        x = self._features(coarse, picture, spacing)
         x = x + self.attention(self.norm(x), look.tokens)
         x = self.unet(x, coarse.means, look.tokens)
 
@@ -97,12 +97,13 @@ class SuperResolution(nn.Module):
             keep=keep[..., 0], field=field, colors=colors.clamp(0, 1), tokens=y,
         )  # fmt: skip
 
-    def _features(self, coarse: "AggOutput", picture: Tensor) -> Tensor:
-        """What is known of each coarse Gaussian [B, N, width]."""
+    def _features(self, coarse: "AggOutput", picture: Tensor, spacing: Tensor) -> Tensor:
+        """What is known of each coarse Gaussian [B, N, width]; also how many pixels of the picture lie between two."""
         means = coarse.means.detach()
+        unit = torch.log(spacing * (picture.shape[-1] / 2))[:, None, None].expand(-1, means.shape[1], 1)
         known = [
             means, torch.sin(3.0 * means), torch.cos(3.0 * means), coarse.opacities[..., None], coarse.keep[..., None],
-            coarse.field, coarse.colors, coarse.log_scales, coarse.quats, coarse.tokens,
+            coarse.field, coarse.colors, coarse.log_scales, coarse.quats[..., 1:], unit, coarse.tokens,
         ]  # fmt: skip
         if self.config.projected:
             known += [
