@@ -42,6 +42,7 @@ class Cutouts:
 
     def __init__(self, folder: Path) -> None:
         """Raises `InputError` where the folder holds no whole set."""
+        self.folder = folder
         try:
             self.facts = json.loads((folder / "cutouts.json").read_text(encoding="utf-8"))
             self.objects, self.small, self.grounds, self.textures = (
