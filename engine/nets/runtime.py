@@ -24,11 +24,6 @@ class OnnxNetwork:
         """Raises `WeightsError` where the file or its card is missing, damaged, or not the one the card describes."""
         self.path = Path(path)
         self.card = read_card(self.path)
-        device = choose_device()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = device.threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as `engine.jit` wants of threads
         try:
             content = self.path.read_bytes()
         except OSError as error:
@@ -40,12 +35,22 @@ class OnnxNetwork:
                 f"not {self.card['sha256'][:12]}….",
                 REPAIR,
             )
-        self._session = onnxruntime.InferenceSession(content, options, providers=[device.provider])
+        self._session = open_session(content)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         """Outputs by name; inputs are arrays by name."""
         return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))  # type: ignore[arg-type]
+
+
+def open_session(content: bytes) -> onnxruntime.InferenceSession:
+    """A network, given as the content of its `.onnx` file, ready to run on this process's device."""
+    device = choose_device()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = device.threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as `engine.jit` wants of threads
+    return onnxruntime.InferenceSession(content, options, providers=[device.provider])
 
 
 def read_card(path: str | Path) -> dict[str, Any]:

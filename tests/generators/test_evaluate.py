@@ -5,8 +5,10 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from engine.fields.gaussians import Gaussians
 from engine.generators.agg.config import PRESETS
@@ -26,6 +28,8 @@ from engine.generators.agg.evaluate import (
 from engine.generators.agg.generate import isotropic
 from engine.generators.agg.network import AggNetwork
 from engine.generators.agg.quick import quick_figures, torch_generator
+from engine.generators.agg.stages import before_superres, cut
+from engine.nets.runtime import open_session
 from engine.render.splat_cpu import render
 from engine.training.data.packs import Pack
 from engine.training.evaluation.nearest import NearestObject
@@ -181,3 +185,39 @@ def test_views_of_gaussians_are_rendered_before_white(case):
     photo = case.photo[..., 3].reshape(SIZE, 2, SIZE, 2).mean((1, 3)) > 0.5
     covered = (seen < 0.75).all(-1)
     assert (photo & covered).sum() / (photo | covered).sum() > 0.85
+
+
+def staged(coarse_alone: bool) -> onnx.ModelProto:
+    """x -> (encode: camera) -> (coarse: means) -> (super-resolution: more) with one weight each."""
+    weights = [numpy_helper.from_array(np.full(1, value, np.float32), name)
+               for name, value in (("network.vit.w", 2), ("network.move.w", 3), ("network.superres.w", 5))]  # fmt: skip
+    nodes = [
+        helper.make_node("Mul", ["x", "network.vit.w"], ["tan_half_fov"]),
+        helper.make_node("Add", ["tan_half_fov", "network.move.w"], ["coarse_means"]),
+        helper.make_node("Mul", ["coarse_means", "network.superres.w"], ["means"]),
+    ]
+    if coarse_alone:
+        nodes, weights = nodes[:2], weights[:2]
+        nodes[1].output[0] = "means"
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("means", "tan_half_fov")], weights,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 10
+    return model
+
+
+def test_a_network_is_cut_where_its_stages_meet():
+    model = staged(coarse_alone=False)
+    names = before_superres(model)
+    assert names == ["coarse_means", "tan_half_fov"]
+    x = np.array([7.0], np.float32)
+    assert open_session(cut(model, names).SerializeToString()).run(None, {"x": x})[0] == [17.0]
+    camera = cut(model, ["tan_half_fov"])
+    assert len(camera.graph.node) == 1
+    assert open_session(camera.SerializeToString()).run(None, {"x": x})[0] == [14.0]
+
+
+def test_a_network_without_super_resolution_ends_with_its_outputs():
+    assert before_superres(staged(coarse_alone=True)) == ["means", "tan_half_fov"]

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
 
-from engine.device import choose_device
 from engine.generators.agg.generate import AggGenerator
 from engine.image.load import Picture
 from engine.image.matte import matte
-from engine.nets.runtime import OnnxNetwork
+from engine.nets.runtime import OnnxNetwork, open_session
 
 Array = np.ndarray
 
@@ -45,7 +43,7 @@ def stage_seconds(generator: AggGenerator, photos: list[Array]) -> dict[str, flo
         if stage == "superres" and after_coarse == outputs:
             behind[stage] = behind["coarse"]
             continue
-        session = _session(cut(model, names))
+        session = open_session(cut(model, names).SerializeToString())
         wanted = {item.name for item in session.get_inputs()}
         feeds = [{name: value for name, value in call.items() if name in wanted} for call in recorder.calls]
         behind[stage] = _median([partial(session.run, None, feed) for feed in feeds])
@@ -115,15 +113,6 @@ class _Recorder:
     def __call__(self, **inputs: Array) -> dict[str, Array]:
         self.calls.append(inputs)
         return self.network(**inputs)
-
-
-def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    device = choose_device()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = device.threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[device.provider])
 
 
 def _median(calls: list[Callable[[], Any]]) -> float:
