@@ -135,6 +135,11 @@ class GroupLost(TrainingError):
     """Another process of the group ended or cannot be reached."""
 
 
+def is_first() -> bool:
+    """Whether this is the process that speaks: alone, or the first of those `torchrun` started."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def join_group(device: str = "auto") -> Group:
     """The group that `torchrun` started this process in, or one of its own.
 
