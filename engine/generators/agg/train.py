@@ -38,7 +38,9 @@ from engine.training.data.mixture import Mixture, parse_data
 from engine.training.data.packs import Pack
 from engine.training.data.views import ViewSettings
 from engine.training.device import DEVICES, autocast
+from engine.training.distributed import is_first
 from engine.training.ema import Ema
+from engine.training.muon import Muon
 from engine.training.run_folder import CHECKPOINT, RunPlan, remembered
 from engine.training.schedule import learning_rate
 from engine.training.sitting import Limits, Sitting
@@ -162,13 +164,11 @@ def train(
         ema = Ema(network, settings.ema)
 
         # Optimiser
-        optimizer = torch.optim.AdamW(
-            network.parameters(), settings.peak_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
-        )
+        optimizer = Muon(network, settings.peak_rate, weight_decay=settings.weight_decay)
         sitting.begin(network, ema, optimizer)
 
         # Loop
-        weights, latents = LossWeights(), torch.Generator().manual_seed(sitting.seed())
+        latents = torch.Generator().manual_seed(sitting.seed())
         while sitting.goes_on():
             stage, progress = stage_at(sitting.fraction, settings.shares, config, settings.stage)
             rendering = stage in TARGETS
@@ -181,9 +181,11 @@ def train(
             batch = batch.to(sitting.device)
             rate = sitting.set_rate(learning_rate(sitting.fraction, sitting.step, settings.peak_rate))
             rendered = None
-            if stage == "coarse":
-                network.release = max(0.0, 2 * progress - 1)
-                weights = replace(LossWeights(), chamfer=(1 - progress) + progress * LossWeights().chamfer_end)
+            weights = LossWeights()
+            if rendering:
+                over = progress if stage == "coarse" else 1.0
+                network.release = max(0.0, 2 * over - 1)
+                weights = replace(weights, chamfer=1 - over + over * weights.chamfer_end)
             output = coarse = None
             with autocast(sitting.device):
                 with torch.set_grad_enabled(stage != "sr"):
@@ -287,7 +289,8 @@ def main(argv: list[str]) -> int:
     except GaussmithError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(checkpoint)
+    if is_first():
+        print(checkpoint)
     return 0
 
 
