@@ -80,6 +80,7 @@ def test_nothing_made_is_worse_than_anything(case):
     assert blank["perceptual_r"] > solid["perceptual_r"]
 
 
+@pytest.mark.slow
 def test_the_mesh_of_gaussians_lies_where_they_lie(case):
     mesh = mesh_of(skin(case))
     low, high = case.points.min(0), case.points.max(0)
@@ -88,6 +89,7 @@ def test_the_mesh_of_gaussians_lies_where_they_lie(case):
     assert measure_mesh(mesh, case, np.random.default_rng(0))[0]["f_0.1"] > 0.99
 
 
+@pytest.mark.slow
 def test_the_nearest_object_is_the_one_in_the_picture(pack_index, tmp_path):
     pack = Pack(pack_index)
     nearest = NearestObject(pack_index, tmp_path)
@@ -106,6 +108,7 @@ def test_the_nearest_object_is_the_one_in_the_picture(pack_index, tmp_path):
     assert np.array_equal(NearestObject(pack_index, tmp_path).pictures, nearest.pictures)
 
 
+@pytest.mark.slow
 def test_an_untrained_network_scores_as_the_inflated_silhouette(pack_index, tmp_path, monkeypatch):
     """The network starts from the inflated silhouette, so that geometry must agree before anything is learned."""
     monkeypatch.setenv("GAUSSMITH_CACHE", str(tmp_path))
