@@ -45,6 +45,9 @@ from engine.training.stats import Stats
 
 B = TypeVar("B")
 
+SAME_EVERY = 200
+"""Steps after which all processes take the first one's weights: rounding differs between kinds of processors."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -174,6 +177,8 @@ class Sitting:
             self.ema.update(self.network, self.step)
         self.stats.add(parts | {"loss": value, "grad_norm": norm, "skipped": float(verdict is not Verdict.STEP)})
         self.step += 1
+        if self.step % SAME_EVERY == 0:
+            self.group.same_weights(self.network)
         self.examples += self.limits.batch * self.group.size
         if verdict is Verdict.GO_BACK:
             self._go_back()
@@ -264,7 +269,10 @@ class Sitting:
                 "Give another --run folder; --start takes the weights that fit.",
             ) from error
         self.ema.load_state_dict({name: value.to(self.device) for name, value in saved["ema"].items()})
-        self.optimizer.load_state_dict(saved["optimizer"])
+        try:
+            self.optimizer.load_state_dict(saved["optimizer"])
+        except (ValueError, KeyError):
+            self.say("The checkpoint holds the state of another optimiser; this one begins anew.")
         self.step = saved["step"]
         self.examples = saved.get("examples", self.step * self.limits.batch)  # runs of before it was counted
 

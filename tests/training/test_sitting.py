@@ -217,6 +217,17 @@ def test_a_checkpoint_of_another_network_is_one_sentence(tmp_path):
             sitting.begin(network, ema, optimizer)
 
 
+def test_another_optimiser_begins_anew_with_the_weights_of_the_run(tmp_path, capsys):
+    weight = train(tmp_path, 30)
+    with Sitting(tmp_path, RunPlan("test", "tiny", {}), True, Limits(minutes=60, batch=4)) as sitting:
+        network = torch.nn.Linear(3, 1, bias=False)
+        groups = [{"params": [network.weight]}, {"params": [torch.nn.Parameter(torch.zeros(1))]}]
+        sitting.begin(network, Ema(network, 0.9), torch.optim.AdamW(groups, 0.05))
+        assert torch.equal(network.weight, weight)
+        assert sitting.step == 30
+    assert "another optimiser" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_killed_in_the_midst_of_training_and_saving_it_goes_on(tmp_path, capsys):
     """The process saves after every step: when it is killed, it is most likely saving."""
