@@ -17,7 +17,7 @@ from engine.generators.agg.export import OUTPUTS, check_agreement, export, sampl
 from engine.generators.agg.loss import LossWeights, geometry_loss, look_at_best, look_loss, rendering_loss
 from engine.generators.agg.network import MAX_SHIFT, AggNetwork, Inputs
 from engine.generators.agg.superres_config import SuperResConfig
-from engine.generators.agg.train import begin_with, stage_at
+from engine.generators.agg.train import TrainSettings, begin_with, rate_at, stage_at
 from engine.image.frame import Frame
 from engine.nets.runtime import OnnxNetwork
 from engine.training.checkpoint import save_checkpoint
@@ -312,3 +312,20 @@ def test_reduced_picture_does_not_mix_in_what_is_transparent():
     small = generation.reduced(photo, 2)
     assert np.allclose(small[0, 0], [1, 0, 0, 0.25])
     assert sys.float_info.epsilon > abs(small[1, 1, 3])
+
+
+def test_mixed_batches_differ_in_the_number_of_queries_and_agree_within(small, pack_index):
+    stream = batches([pack_index], small, ViewSettings(targets=0), 2, 0, 0, mixed=True)
+    counts = {next(stream).anchors.shape[1] for _ in range(12)}
+    assert counts == {128, 256, 512}
+
+
+def test_rates_anneal_the_trunk_before_super_resolution_begins():
+    settings = TrainSettings(shares=(0.3, 0.4, 0.7, 0.9), peak_rate=1e-3)
+    full = replace(SMALL, superres=4)
+    assert rate_at("coarse", 0.999, 0.6999, 5000, settings, full) < 2e-5
+    assert rate_at("layers", 0.5, 0.15, 5000, settings, full) > 8e-4
+    assert rate_at("sr", 0.0, 0.7, 9000, settings, full) < 2e-5
+    assert rate_at("sr", 0.2, 0.74, 9000, settings, full) > 8e-4
+    assert 1e-4 < rate_at("joint", 0.2, 0.92, 9000, settings, full) < 2e-4
+    assert rate_at("coarse", 0.5, 0.7, 5000, settings, replace(full, superres=1)) > 1e-4

@@ -2,7 +2,7 @@
 """Batches for AGG: examples drawn in worker processes, stacked into tensors."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +42,22 @@ def example_arrays(example: Example, config: AggConfig, seed: int) -> dict[str, 
 
 
 class Examples(IterableDataset):
-    """An endless stream of examples from packs (`parse_data`); each worker process draws its own."""
+    """An endless stream of examples from packs (`parse_data`); each worker process draws its own.
 
-    def __init__(self, indexes: Sequence[str | Path], config: AggConfig, settings: ViewSettings, seed: int) -> None:
+    With `mixed` every `batch` of them has another number of queries: half the configuration's, as many, or double.
+    """
+
+    def __init__(
+        self,
+        indexes: Sequence[str | Path],
+        config: AggConfig,
+        settings: ViewSettings,
+        batch: int,
+        seed: int,
+        mixed: bool = False,
+    ) -> None:
         self.indexes, self.config, self.settings, self.seed = indexes, config, settings, seed
+        self.batch, self.mixed = batch, mixed
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray | np.float32]]:
         import numba
@@ -55,7 +67,10 @@ class Examples(IterableDataset):
         rng = np.random.default_rng([self.seed, worker.id if worker else 0])
         objects = Mixture(parse_data(self.indexes))
         points: dict[int, np.ndarray] = {}
+        config, drawn = self.config, 0
         while True:
+            if self.mixed and drawn % self.batch == 0:
+                config = replace(self.config, queries=int(self.config.queries * 2.0 ** rng.integers(-1, 2)))
             chosen, mesh = objects.draw(rng)
             if chosen not in points:
                 points[chosen] = visible_points(mesh, KEPT_POINTS, rng).astype(np.float16)
@@ -63,7 +78,8 @@ class Examples(IterableDataset):
             example = make_example(mesh, points[chosen][some].astype(np.float32), self.settings, rng)
             if example.mask.sum() < 12:
                 continue  # a hair seen edge-on: no picture to learn from
-            yield example_arrays(example, self.config, int(rng.integers(2**31)))
+            drawn += 1
+            yield example_arrays(example, config, int(rng.integers(2**31)))
 
 
 def collate(arrays: list[dict[str, np.ndarray | np.float32]]) -> Batch:
@@ -72,11 +88,17 @@ def collate(arrays: list[dict[str, np.ndarray | np.float32]]) -> Batch:
 
 
 def batches(
-    indexes: Sequence[str | Path], config: AggConfig, settings: ViewSettings, batch: int, workers: int, seed: int
+    indexes: Sequence[str | Path],
+    config: AggConfig,
+    settings: ViewSettings,
+    batch: int,
+    workers: int,
+    seed: int,
+    mixed: bool = False,
 ) -> Iterator[Batch]:
-    """An endless stream of batches drawn by `workers` processes."""
+    """An endless stream of batches drawn by `workers` processes; `mixed` as in `Examples`."""
     loader = DataLoader(
-        Examples(indexes, config, settings, seed),
+        Examples(indexes, config, settings, batch, seed, mixed),
         batch_size=batch,
         collate_fn=collate,
         num_workers=workers,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.generators.agg.config import AggConfig
-from engine.generators.agg.superres import SuperResolution
+from engine.generators.agg.superres import SuperResolution, picture_colors
 from engine.nets.attention import Block
 from engine.nets.triplane import TriplaneTransformer, sample_picture, sample_triplane
 from engine.nets.unet import UNet
@@ -214,7 +214,8 @@ class AggNetwork(nn.Module):
         )
         out = self.decoder(y).float()
         keep, field = torch.sigmoid(out[..., 4:] + 2), torch.sigmoid(out[..., 1:4])
-        colors = keep * own + (1 - keep) * field
+        share = keep * (2 * cover).clamp(max=1)  # beside the object the picture has no colour to give
+        colors = share * own + (1 - share) * field
         return torch.sigmoid(out[..., 0] + 2), keep[..., 0], field, colors.clamp(0, 1)
 
 
@@ -253,12 +254,6 @@ class Unseen(nn.Module):
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
         """Depths [B, 1, L, L] from features [B, C, L, L] and latents [B, latent]."""
         return self.out(F.silu(self.features(features)) * self.latent(latent)[:, :, None, None])
-
-
-def picture_colors(picture: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-    """Colours [B, N, 3] of the object in the picture [B, 4, S, S] at uv [B, N, 2], and its alpha there [B, N, 1]."""
-    cover = sample_picture(picture[:, 3:], uv)
-    return sample_picture(picture[:, :3] * picture[:, 3:], uv) / cover.clamp(min=0.1), cover
 
 
 def sample_layers(layers: Tensor, inside: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:

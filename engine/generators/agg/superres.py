@@ -88,7 +88,7 @@ class SuperResolution(nn.Module):
             quats = turned(quats, rotation)
         keep = _pushed(_copied(coarse.keep[..., None], factor), keep)
         field = _pushed(_copied(coarse.field, factor), field)
-        own, cover = _picture_colors(picture, _projected(look, means))
+        own, cover = picture_colors(picture, _projected(look, means))
         share = keep * (2 * cover).clamp(max=1)  # beside the object the picture has no colour to give
         colors = share * own + (1 - share) * field
         return replace(
@@ -160,7 +160,7 @@ def _projected(look: "Look", means: Tensor) -> Tensor:
     return means[..., :2] / perspective.clamp(min=0.1)
 
 
-def _picture_colors(picture: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
+def picture_colors(picture: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
     """The object's colours [B, N, 3] in the picture at uv [B, N, 2], and its alpha there [B, N, 1]."""
     found = sample_picture(torch.cat([picture[:, :3] * picture[:, 3:], picture[:, 3:]], 1), uv)
     return found[..., :3] / found[..., 3:].clamp(min=0.1), found[..., 3:]
@@ -172,4 +172,4 @@ def _seen(look: "Look", picture: Tensor, means: Tensor) -> Tensor:
     weights = look.inside + 0.02
     found = sample_picture(torch.cat([look.layers.detach() * weights, weights], 1), uv)
     depths = found[..., :2] / found[..., 2:] - means.detach()[..., 2:]
-    return torch.cat([*_picture_colors(picture, uv), depths, found[..., 2:], uv], -1)
+    return torch.cat([*picture_colors(picture, uv), depths, found[..., 2:], uv], -1)

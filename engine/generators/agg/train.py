@@ -53,6 +53,9 @@ the super-resolution; then all."""
 TARGETS = {"coarse": 80, "sr": 112, "joint": 112}
 """Side of the rendered views, in pixels; other stages render none."""
 
+JOINT = 0.2
+"""Share of the highest rate that all weights together are trained with at the end."""
+
 LATENTS = 4
 """Random latents of which the best is trained."""
 
@@ -123,6 +126,18 @@ def stage_at(fraction: float, shares: tuple[float, ...], config: AggConfig, only
     return STAGES[index], min(1.0, (fraction - begin) / max(end - begin, 1e-9))
 
 
+def rate_at(
+    stage: str, progress: float, fraction: float, step: int, settings: TrainSettings, config: AggConfig
+) -> float:
+    """The learning rate: one cosine up to the coarse stage's end, one for super-resolution, a low one for both."""
+    if stage == "sr":  # its weights are new: the others are annealed already
+        return learning_rate(progress, round(1000 * progress), settings.peak_rate)
+    if stage == "joint":
+        return learning_rate(progress, round(1000 * progress), JOINT * settings.peak_rate)
+    alone = settings.stage != "all" or config.superres == 1
+    return learning_rate(fraction if alone else fraction / settings.shares[2], step, settings.peak_rate)
+
+
 def train(
     indexes: Sequence[str | Path],
     run: Path,
@@ -174,12 +189,12 @@ def train(
             rendering = stage in TARGETS
             drawn = replace(config, queries=config.queries if rendering else settings.warmup_queries)
             shown = replace(views, targets=views.targets if rendering else 0, target=TARGETS.get(stage, 8))
-            draw = partial(batches, indexes, drawn, shown, settings.batch, settings.workers)
+            draw = partial(batches, indexes, drawn, shown, settings.batch, settings.workers, mixed=rendering)
             batch = sitting.batch(stage, draw)
             if batch is None:
                 break
             batch = batch.to(sitting.device)
-            rate = sitting.set_rate(learning_rate(sitting.fraction, sitting.step, settings.peak_rate))
+            rate = sitting.set_rate(rate_at(stage, progress, sitting.fraction, sitting.step, settings, config))
             rendered = None
             weights = LossWeights()
             if rendering:
