@@ -166,8 +166,8 @@ class PictureOptions(MeshOptions):
     )
     fit: IntProperty(
         name="Picture Fitting Steps",
-        description="Steps that fit what was imagined to the picture's outline and colours before the mesh is made. "
-        "0 leaves it out",
+        description="Steps that fit what was imagined to the picture's outline and colours before the mesh is made: "
+        "50 take up to a second and change little where the photograph is laid over the texture. 0 leaves it out",
         default=0,
         min=0,
         max=1000,

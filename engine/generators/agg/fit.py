@@ -10,13 +10,16 @@ C and A are the rendered colour and alpha over a background drawn anew for every
 alpha: what is opaque must be so whatever is behind. What may change, and in which unit:
 
     colour                  1
-    opacity                 1 in the logit
     size                    1 in the natural logarithm, one factor for the three axes: shape and rotation stay
     sideways place          a pixel, by a smooth warp of the picture that all depths share: the back follows the front.
                             The depth before the camera stays the network's
 
 Adam (Kingma and Ba 2015) would make steps of one length of any gradient, of noise too. Its epsilon here is a gradient
 that matters (`SEEN`), so that what the camera does not see stays as it was but for the warp.
+
+Opacities stay. Moving them too draws the outline no better (overlap with the picture's 0.952 for 0.954 on the stool of
+the examples, 0.973 for 0.970 on the fish) and opens the surface that is made of the Gaussians: the mesh's overlap falls
+from 0.946 to 0.926 and from 0.979 to 0.976; with opacities kept it rises to 0.948 and 0.983.
 
 One pixel of sixteen is held out of the loss; the state that draws those best is kept, and the start where the whole
 picture is not drawn better than at the start.
@@ -36,19 +39,19 @@ from engine.render.splat_cpu import SplatGradients, SplatViews, backward, forwar
 Array = np.ndarray
 
 SIDE = 128
-"""Pixels of the picture's side: 16,384 Gaussians are about one pixel apart then. What is finer than they are stays out:
-at 256 pixels, novel views lose what the input's gains."""
+"""Pixels of the picture's side: 16,384 Gaussians are about one pixel apart then. Fitted to pixels finer than that, at a
+side of 256, they lost 0.13 dB in novel views."""
 
 ALPHA = 1.0
 """Weight of the alpha's error, in colour channels."""
 
-RATES = {"colors": 0.03, "logits": 0.15, "sizes": 0.03, "warp": 0.06}
+RATES = {"colors": 0.03, "sizes": 0.03, "warp": 0.06}
 """Lengths of Adam's first steps, in the units above. They fall to a tenth along half a cosine."""
 
-PULLS = {"colors": 0.2, "logits": 0.005, "sizes": 0.05, "warp": 0.5}
+PULLS = {"colors": 0.2, "sizes": 0.05, "warp": 0.5}
 """Strength of the prior, in squared colour over a pixel: per Gaussian, and per knot of the warp."""
 
-SEEN = {"colors": 0.03, "logits": 0.03, "sizes": 0.03, "warp": 1.0}
+SEEN = {"colors": 0.03, "sizes": 0.03, "warp": 1.0}
 """Gradient below which steps are shorter."""
 
 MEMORY = (0.8, 0.95)
@@ -62,9 +65,6 @@ CELL = 4
 
 CHECKS = 10
 """How often the state is measured on the way."""
-
-LEAST = 0.002
-"""How far from 0 and 1 an opacity starts: from the ends there is no way back. Less than is ever drawn."""
 
 
 def fit(gaussians: Gaussians, photograph: Photograph, steps: int, report: Report | None = None) -> Gaussians:
@@ -103,8 +103,6 @@ class Guess:
     def __init__(self, gaussians: Gaussians, target: "Target") -> None:
         viewmat, K = target.viewmats[0], target.Ks[0]
         self.gaussians = gaussians
-        opacities = gaussians.opacities.clip(LEAST, 1 - LEAST)
-        self.logits = np.log(opacities / (1 - opacities))[:, None]
         camera = gaussians.means @ viewmat[:3, :3].T + viewmat[:3, 3]
         depths = np.maximum(camera[:, 2:], 1e-6)
         pixels = camera[:, :2] / depths * [K[0, 0], K[1, 1]] + K[:2, 2]
@@ -112,7 +110,7 @@ class Guess:
         self.right_down = viewmat[:2, :3].astype(np.float32)
         self.pixel = (depths / K[0, 0]).astype(np.float32)  # [N, 1] object units
         N = len(gaussians)
-        shapes = {"colors": (N, 3), "logits": (N, 1), "sizes": (N, 1), "warp": (KNOTS**2, 2)}
+        shapes = {"colors": (N, 3), "sizes": (N, 1), "warp": (KNOTS**2, 2)}
         self.changes, self.first, self.second = (
             {name: np.zeros(shape, np.float32) for name, shape in shapes.items()} for _ in range(3)
         )
@@ -125,7 +123,6 @@ class Guess:
             g,
             means=g.means + (self.knots @ changes["warp"] * self.pixel) @ self.right_down,
             scales=g.scales * np.exp(changes["sizes"]),
-            opacities=1 / (1 + np.exp(-(self.logits + changes["logits"])[:, 0])),
             colors=(g.colors + changes["colors"]).clip(0, 1),
         )
 
@@ -133,7 +130,6 @@ class Guess:
         """A step of Adam against the gradients by the arrays of `now`, `part` of the first one long."""
         gradients = {
             "colors": slopes.colors,
-            "logits": (slopes.opacities * now.opacities * (1 - now.opacities))[:, None],
             "sizes": (slopes.scales * now.scales).sum(1, keepdims=True),
             "warp": self.knots.T @ (slopes.means @ self.right_down.T * self.pixel),
         }
