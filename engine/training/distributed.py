@@ -124,9 +124,9 @@ class Group:
         try:
             work()
         except RuntimeError as error:
-            reason = (str(error).strip() or "no reason given").splitlines()[0]
+            reason = (str(error).strip() or "no reason given").splitlines()[0].split(". ")[0]
             raise GroupLost(
-                f"Process {self.rank + 1} of {self.size} lost the others: {reason}",
+                f"Process {self.rank + 1} of {self.size} lost the others: {reason.rstrip('.')}.",
                 "Look at the other processes' messages; then start all of them again with --resume.",
             ) from error
 

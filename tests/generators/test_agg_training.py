@@ -45,7 +45,7 @@ def lines(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
 
 
-SETTINGS = TrainSettings(preset="tiny", batch=2, workers=0, threads=1, warmup_queries=64, report_every=1)
+SETTINGS = TrainSettings(preset="tiny", batch=2, workers=0, threads=1, report_every=1)
 
 
 @pytest.mark.slow
