@@ -57,15 +57,16 @@ def aligned(predicted: Array, truth: Array) -> Array:
     best, found = np.inf, to_box(centred)
     for rotation in _candidates(some, goal):
         scale, offset = _into_box(centred @ rotation.T)
-        matrix = scale * rotation
+        matrix, last = scale * rotation, np.inf
         for step in range(ICP_STEPS + 1):
             placed = some @ matrix.T + offset
             distances, nearest = tree.query(placed)
             chamfer = distances.mean() + KDTree(placed, balanced_tree=False).query(goal)[0].mean()
             if chamfer < best:
                 best, found = chamfer, centred @ matrix.T + offset
-            if step == ICP_STEPS or (step > 3 and chamfer > 1.3 * best):
+            if step == ICP_STEPS or chamfer > last or (step > 2 and chamfer > 1.3 * best):
                 break
+            last = chamfer
             turn, move = rigid_fit(placed, goal[nearest])
             matrix, offset = turn @ matrix, turn @ offset + move
     return found

@@ -29,6 +29,9 @@ ELEVATIONS = (5.0, 28.0)
 FOV = 30.0
 FILL = 0.85
 LIGHT = Light(np.array([0.3, 0.6, 0.74], np.float32), ambient=0.7)
+DEEPEST = 2.2
+"""Half pictures: objects seen so end-on that they are deeper are no answer, as training draws none."""
+TRIED = 32
 ALPHA_WEIGHT = 2.0
 """What a pixel of silhouette counts beside one of a colour channel."""
 
@@ -61,7 +64,16 @@ class NearestObject:
             np.einsum("vpc,c->v", (block.astype(np.float32) / 255 - query) ** 2, weights)
             for block in np.array_split(flat, max(1, len(flat) // 1024))
         ])  # fmt: skip
-        best, view = divmod(int(costs.argmin()), len(AZIMUTHS) * len(ELEVATIONS))
+        order = costs.argsort()[:TRIED]
+        for place in order:
+            mesh, number = self._posed(int(place))
+            if np.ptp(mesh.vertices[:, 2]) / 2 < DEEPEST:
+                return mesh, number
+        return self._posed(int(order[0]))
+
+    def _posed(self, place: int) -> tuple[Mesh, int]:
+        """The object of a picture in the view frame of that picture, and its number."""
+        best, view = divmod(place, len(AZIMUTHS) * len(ELEVATIONS))
         number = int(self.objects[best])
         mesh = self.pack.mesh(number)
         elevation, azimuth = divmod(view, len(AZIMUTHS))
