@@ -13,7 +13,7 @@ from engine.generators.agg.network import AggNetwork
 
 TINY = replace(
     PRESETS["xs"], picture=32, layers=16, patch=16, vit_width=16, vit_depth=1, heads=2, unet=(8, 8), queries=64,
-    group=64, width=16, depth=1, plane_tokens=2, plane_channels=4, plane_depth=1, decoder=8, generate=64, superres=1,
+    group=32, width=16, depth=1, plane_tokens=2, plane_channels=4, plane_depth=1, decoder=8, generate=64, superres=1,
     latent=2,
 )  # fmt: skip
 
