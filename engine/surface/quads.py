@@ -46,7 +46,7 @@ TOLERANCE = 0.02
 """The count of quads is met within this part."""
 
 ATTEMPTS = {"instant meshes": 6, "quadriflow": 3}
-"""Instant Meshes meets the count roughly and is asked for more or fewer again; QuadriFlow at times fails by its seed."""
+"""Instant Meshes meets the count roughly and is asked for more or fewer again; QuadriFlow fails for some seeds."""
 
 STRAYED = 1.0
 """Vertices lie on the surface; the middle of no quad may lie further from it than so many sides."""

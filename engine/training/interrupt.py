@@ -9,6 +9,9 @@ from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
+STOPPED = 130
+"""The exit code of a training that was asked to stop."""
+
 
 class StopSignals:
     """Within it, the first Ctrl-C or termination sets `asked`; the second ends the program as usual, at once."""

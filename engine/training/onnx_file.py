@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every exported network shares: weights stored as float16, and whose data it learned from."""
+"""What exported networks share: weights stored as float16, no traces of their making, whose data they learned from."""
 
 import csv
 from collections import Counter
@@ -30,6 +30,18 @@ def stored_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
         casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT))
     for cast in reversed(casts):
         model.graph.node.insert(0, cast)
+    return model
+
+
+def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without what its exporter notes of where each node came from: stack traces with the machine's paths."""
+    graph = model.graph
+    parts = [model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output]
+    for function in model.functions:
+        parts += [function, *function.node, *function.value_info]
+    for part in parts:
+        for kind in ("metadata_props", "doc_string"):
+            part.ClearField(kind)
     return model
 
 

@@ -225,6 +225,7 @@ def test_exported_network_equals_the_torch_one(exported):
     onnx = OnnxNetwork(path)
     assert check_agreement(network, onnx, sample_inputs(replace(SMALL, queries=SMALL.generate // 2))) < 1e-3
     assert card["licence"] == "CC0"
+    assert b".py" not in path.read_bytes()  # no trace of where it was made
     assert set(onnx(**sample_inputs(replace(SMALL, queries=SMALL.generate // 2)))) == set(OUTPUTS)
 
 

@@ -64,6 +64,12 @@ def test_the_gaussians_lie_on_the_object_in_the_picture(agg, root, name):
     assert error.mean() < 0.06
 
 
+def test_no_bundled_network_tells_of_the_machine_it_was_exported_on():
+    networks = list(WEIGHTS.glob("*.onnx"))
+    assert networks
+    assert not [path.name for path in networks if b".py" in path.read_bytes()]
+
+
 def test_card_names_data_licences_and_figures_beside_both_baselines():
     card = read_card(WEIGHTS / "agg_xs.onnx")
     assert sum(source["objects"] for source in card["data"]) > 1000

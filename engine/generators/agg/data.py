@@ -70,7 +70,8 @@ class Examples(IterableDataset):
         config, drawn = self.config, 0
         while True:
             if self.mixed and drawn % self.batch == 0:
-                config = replace(self.config, queries=int(self.config.queries * 2.0 ** rng.integers(-1, 2)))
+                queries = int(self.config.queries * 2.0 ** rng.integers(-1, 2))
+                config = replace(self.config, queries=max(queries, self.config.group))
             chosen, mesh = objects.draw(rng)
             if chosen not in points:
                 points[chosen] = visible_points(mesh, KEPT_POINTS, rng).astype(np.float16)

@@ -2,33 +2,27 @@
 """A trained AGG as an ONNX file with its card: `python -m engine export agg --run RUN -o agg_xs.onnx`."""
 
 import argparse
-import csv
 import hashlib
 import json
 import sys
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from engine.errors import GaussmithError, InputError
+from engine.errors import GaussmithError
 from engine.generators.agg.config import PRESETS, AggConfig
 from engine.generators.agg.network import AggNetwork, Inputs
 from engine.nets.runtime import OnnxNetwork
 from engine.paths import written_whole
 from engine.training.checkpoint import load_checkpoint
+from engine.training.onnx_file import AGREEMENT, LICENCE, data_of, stored_as_float16, without_traces
 
 INPUTS = ["picture", "inflated", "anchors", "spacing", "latent"]
 OUTPUTS = ["means", "log_scales", "quats", "opacities", "keep", "field", "tan_half_fov", "elevation"]
-LICENCE = "GPL-3.0-or-later, as the engine; trained from scratch on the data listed"
-AGREEMENT = 1e-3
-"""Largest relative difference between the torch network and the exported one."""
 
 
 class _Exported(nn.Module):
@@ -67,7 +61,7 @@ def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
         input_names=INPUTS, output_names=OUTPUTS, opset_version=20, dynamo=True, verbose=False,
     )  # fmt: skip
     assert program is not None
-    content = stored_as_float16(program.model_proto).SerializeToString()
+    content = without_traces(stored_as_float16(program.model_proto)).SerializeToString()
     card = {
         "name": path.stem,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -115,42 +109,6 @@ def check_agreement(network: AggNetwork, exported: OnnxNetwork, sample: dict[str
     if worst > AGREEMENT:
         raise GaussmithError(f"The exported network differs from the trained one by {worst:.1e}, above {AGREEMENT}.")
     return worst
-
-
-def stored_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its large float32 weights stored as float16 and cast back when it is loaded."""
-    casts = []
-    for weight in model.graph.initializer:
-        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < 256:
-            continue
-        name = weight.name
-        half = numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), name + "_half")
-        weight.CopyFrom(half)
-        casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT))
-    for cast in reversed(casts):
-        model.graph.node.insert(0, cast)
-    return model
-
-
-def data_of(indexes: list[Path]) -> list[dict[str, Any]]:
-    """Whose objects a network learned from: attribution, licence and number of objects, most first.
-
-    Raises `InputError` where an index cannot be read or does not say.
-    """
-    counts: Counter[tuple[str, str]] = Counter()
-    for index in indexes:
-        try:
-            with index.open(newline="", encoding="utf-8") as lines:
-                counts.update((row["attribution"], row["licence"]) for row in csv.DictReader(lines))
-        except (OSError, KeyError) as error:
-            raise InputError(
-                f"The index {index} does not say whose objects it holds: {error}.",
-                "Give the index files of the packs the run was trained on.",
-            ) from error
-    return [
-        {"attribution": attribution, "licence": licence, "objects": count}
-        for (attribution, licence), count in counts.most_common()
-    ]
 
 
 def main(argv: list[str]) -> int:

@@ -40,6 +40,7 @@ from engine.training.data.views import ViewSettings
 from engine.training.device import DEVICES, autocast
 from engine.training.distributed import is_first
 from engine.training.ema import Ema
+from engine.training.interrupt import STOPPED
 from engine.training.muon import Muon
 from engine.training.run_folder import CHECKPOINT, RunPlan, remembered
 from engine.training.schedule import learning_rate
@@ -64,9 +65,6 @@ DECISIVE = "f_0.1"
 
 FREE = ("generate", "warmup")
 """Numbers of the configuration that may change within a run."""
-
-STOPPED = 130
-"""The exit code of a training that was asked to stop."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +187,8 @@ def train(
             rendering = stage in TARGETS
             drawn = replace(config, queries=config.queries if rendering else settings.warmup_queries)
             shown = replace(views, targets=views.targets if rendering else 0, target=TARGETS.get(stage, 8))
-            draw = partial(batches, indexes, drawn, shown, settings.batch, settings.workers, mixed=rendering)
+            mixed = rendering and config.start == "layers"  # learned queries are always as many
+            draw = partial(batches, indexes, drawn, shown, settings.batch, settings.workers, mixed=mixed)
             batch = sitting.batch(stage, draw)
             if batch is None:
                 break

@@ -16,7 +16,7 @@ from engine.nets.runtime import OnnxNetwork
 from engine.paths import written_whole
 from engine.training.checkpoint import load_checkpoint
 from engine.training.matte.network import MatteConfig, MatteNetwork
-from engine.training.onnx_file import AGREEMENT, LICENCE, data_of, stored_as_float16
+from engine.training.onnx_file import AGREEMENT, LICENCE, data_of, stored_as_float16, without_traces
 
 
 def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def export(run: Path, path: Path, notes: dict[str, Any]) -> dict[str, Any]:
         opset_version=20, dynamo=True, verbose=False,
     )  # fmt: skip
     assert program is not None
-    content = stored_as_float16(program.model_proto).SerializeToString()
+    content = without_traces(stored_as_float16(program.model_proto)).SerializeToString()
     card = {
         "name": path.stem,
         "sha256": hashlib.sha256(content).hexdigest(),

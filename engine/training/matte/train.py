@@ -14,14 +14,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from engine.errors import GaussmithError, OptionError
+from engine.errors import Cancelled, GaussmithError, OptionError
 from engine.image.border import hints
 from engine.training.checkpoint import load_checkpoint
 from engine.training.device import autocast
 from engine.training.ema import Ema
+from engine.training.interrupt import STOPPED
 from engine.training.matte.composites import compose
 from engine.training.matte.cutouts import Cutouts, CutoutSettings, render_cutouts
 from engine.training.matte.network import MatteConfig, MatteNetwork
+from engine.training.muon import Muon
 from engine.training.run_folder import RunPlan
 from engine.training.schedule import learning_rate
 from engine.training.sitting import Limits, Sitting
@@ -143,9 +145,7 @@ def train(
         ema = Ema(network, settings.ema)
 
         # Optimiser
-        optimizer = torch.optim.AdamW(
-            network.parameters(), settings.peak_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
-        )
+        optimizer = Muon(network, settings.peak_rate, weight_decay=settings.weight_decay)
         sitting.begin(network, ema, optimizer)
 
         # Loop
@@ -198,6 +198,8 @@ def main(argv: list[str]) -> int:
         if not resume and (run / "checkpoint.pt").exists():
             raise OptionError(f"{run} already holds a run.", "Add --resume to continue it, or give another --run.")
         checkpoint = train(indexes, run, TrainSettings(**options), resume, folder, start)
+    except Cancelled:
+        return STOPPED
     except GaussmithError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
