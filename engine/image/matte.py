@@ -33,6 +33,12 @@ CONFIDENT = 0.5
 NOTHING = 0.25
 """Confidence of the network below which a picture of nothing but smooth background shows no object."""
 
+SURE = 0.9
+"""Confidence of the classical matte from which it is taken where the learned one agrees,"""
+
+AGREED = 0.7
+"""that is, where the two overlap by so much."""
+
 SIMILAR = 0.25
 """Area of a separate part, over that of the largest, from which it counts as an object of its own."""
 
@@ -80,7 +86,8 @@ def chosen(rgb: Array, network: LearnedMatte | None) -> Matte:
     """The better of the learned and the classical matte of a picture [H, W, 3]; the latter where there is no network.
 
     Both are first made at the network's size. What both are sure of, and how far they agree, gives each a chance of
-    being good, by the network's card; that is the confidence. The likelier one is then made at full size.
+    being good, by the network's card; that is the confidence. The one `classical_wins` names is then made
+    at full size.
     """
     if network is None:
         return classical_matte(rgb)
@@ -88,11 +95,21 @@ def chosen(rgb: Array, network: LearnedMatte | None) -> Matte:
     solid = guess.alpha > 0.5
     inside, confidence, agreement = second_look(rgb, solid)
     learned, classical = network.chances(guess.score, confidence, agreement)
-    if not solid.any() or (classical >= learned and inside.any()):
+    if not solid.any() or (inside.any() and classical_wins(confidence, agreement, learned, classical)):
         return replace(classical_matte(rgb), confidence=classical)
     if not inside.any() and learned < NOTHING:
         raise _nothing()
     return Matte(refined(rgb, guess.alpha), learned, "")
+
+
+def classical_wins(confidence: float, agreement: float, learned: float, classical: float) -> bool:
+    """Whether the classical matte is taken where both found something: it is the likelier one, or sure and not alone.
+
+    Before backgrounds as plain as photographers make them the classical matte is exact, while the learned one leaves
+    holes that no picture rendered for training has; that both mean the same thing tells such backgrounds from others
+    that only seem plain.
+    """
+    return classical >= learned or (confidence >= SURE and agreement >= AGREED)
 
 
 def second_look(rgb: Array, solid: Array) -> tuple[Array, float, float]:

@@ -37,7 +37,8 @@ def voxelise(features: Tensor, coordinates: Tensor, size: int) -> Tensor:
     cells = _cells(((coordinates + 1) * (size / 2)).floor().clamp(0, size - 1).long(), size).flatten()
     counted = torch.cat([features, torch.ones_like(features[..., :1])], -1).flatten(0, 1)
     sums = torch.zeros(batch * size**3, channels + 1, dtype=features.dtype, device=features.device)
-    sums = sums.index_add(0, cells, counted)
+    # not index_add: exported, that adds in an order that changes from run to run
+    sums = sums.scatter_add(0, cells[:, None].expand_as(counted), counted)
     averages = sums[:, :channels] / sums[:, channels:].clamp(min=1)
     return averages.reshape(batch, size, size, size, channels).permute(0, 4, 1, 2, 3)
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from engine.errors import PictureError
 from engine.image.load import Picture
-from engine.image.matte import CONFIDENT, matte
+from engine.image.matte import CONFIDENT, classical_matte, matte
 
 SIDE = 300
 
@@ -161,8 +161,9 @@ def test_an_object_of_nearly_the_background_is_not_eaten_from_its_rim(contrast):
 def test_an_object_lost_in_grain_is_told():
     picture, region = pale_ball(0.1, noise=0.015)
     cut = matte(picture)
-    assert overlap(cut.rgba[..., 3], region) < 0.9
-    assert cut.warning
+    assert cut.warning or overlap(cut.rgba[..., 3], region) > 0.9
+    alone = classical_matte(np.ascontiguousarray(picture.rgba[..., :3]))
+    assert alone.confidence < CONFIDENT
 
 
 @pytest.mark.parametrize("size", [(40, 40), (60, 400), (900, 1400)])
@@ -227,6 +228,7 @@ def bricks():
 
 @pytest.mark.parametrize("background", [rubble, bricks])
 def test_a_busy_background_is_told(background):
-    cut = matte(composed(background(), 0.02))
-    assert cut.confidence < CONFIDENT
-    assert "background" in cut.warning
+    picture = composed(background(), 0.02)
+    assert classical_matte(np.ascontiguousarray(picture.rgba[..., :3])).confidence < CONFIDENT
+    cut = matte(picture)
+    assert "background" in cut.warning or overlap(cut.rgba[..., 3], cup()) > 0.85

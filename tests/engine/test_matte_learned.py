@@ -114,6 +114,17 @@ def test_the_likelier_matte_is_taken_and_its_chance_is_the_confidence():
     assert (classical.confidence, overlap(classical.rgba[..., 3], truth) > 0.99) == (0.8, True)
 
 
+def test_before_a_plain_background_the_classical_matte_needs_no_vote():
+    truth = disc()
+    rgb, elsewhere = before(truth, np.ones(3)), coarse(disc(radius=0.3, x=0.5))
+    holed = truth.copy()
+    holed[110:130, 110:130] = 0
+    plain = matte.chosen(rgb, Told(coarse(holed), 0.8, 0.7))
+    assert (plain.confidence, overlap(plain.rgba[..., 3], truth) > 0.99) == (0.7, True)
+    alone = matte.chosen(rgb, Told(elsewhere, 0.8, 0.7))  # sure, but the other means something else
+    assert alone.confidence == 0.8
+
+
 def test_where_the_network_finds_nothing_the_classical_matte_is_asked():
     truth = disc()
     found = matte.chosen(before(truth, np.ones(3)), Told(np.zeros((120, 120), np.float32), 0.9, 0.4))

