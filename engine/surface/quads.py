@@ -172,7 +172,9 @@ def _run(task: _Task, method: str, command: list[str], count: int, seed: int) ->
     """Points [P, 3] and quads [Q, 4] of one attempt; a few words where it fails or the time is over."""
     with tempfile.TemporaryDirectory(prefix="gaussmith-quads-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        job = {"method": method, "count": count, "seed": seed, "path": sys.path}
+        # bpy, once imported, puts its scripts on the path, whose own "bpy" works in no other process
+        path = [place for place in sys.path if not (Path(place) / "bpy" / "ops.py").is_file()]
+        job = {"method": method, "count": count, "seed": seed, "path": path}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         np.save(folder / "vertices.npy", task.base.vertices)
         np.save(folder / "faces.npy", task.base.faces)

@@ -85,7 +85,11 @@ def test_pairs_of_triangles_make_quads_too(only_pairs):
 @pytest.mark.slow
 @pytest.mark.blender
 def test_quadriflow_in_blender_makes_quads(monkeypatch):
-    assert importlib.util.find_spec("bpy")
+    found = importlib.util.find_spec("bpy")
+    assert found
+    assert found.origin
+    for scripts in Path(found.origin).parent.glob("*/scripts/modules"):
+        monkeypatch.syspath_prepend(str(scripts))  # as bpy itself does once it is imported
     monkeypatch.setattr(quads_module, "_methods", lambda: [("quadriflow", CHILD)])
     warnings: list[str] = []
     mesh = to_quads(ring(48), 500, warn=warnings.append)
