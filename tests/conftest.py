@@ -39,3 +39,15 @@ def build() -> ModuleType:
 def staged_extension(build, tmp_path_factory) -> Path:
     """The folder that Blender would see: the manifest beside the add-on's files, the engine in a folder within."""
     return build.stage(tmp_path_factory.mktemp("stage"))
+
+
+@pytest.fixture
+def scripts_of_bpy(monkeypatch) -> None:
+    """The path as bpy leaves it once it is imported: with its scripts, in front."""
+    found = importlib.util.find_spec("bpy")
+    assert found
+    assert found.origin
+    modules = list(Path(found.origin).parent.glob("*/scripts/modules"))
+    assert modules
+    for place in modules:
+        monkeypatch.syspath_prepend(str(place))

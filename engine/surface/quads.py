@@ -8,10 +8,7 @@ installed and Blender is at hand. Pairs of triangles, each then cut in four, alw
 
 import importlib.util
 import json
-import os
-import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial import KDTree
 
+from engine.blender import BLENDER, blender_command, packages_path, python_command
 from engine.errors import OptionError, SurfaceError
 from engine.surface.cleanup import is_watertight, weld
 from engine.surface.closest import Surface
@@ -32,9 +30,6 @@ from engine.surface.simplify import FEWEST, MOST, simplify
 from engine.surface.topology import make_watertight
 
 Array = np.ndarray
-
-BLENDER = "GAUSSMITH_BLENDER"
-"""Environment variable with the path of a Blender program; the add-on sets it to its own."""
 
 LIMIT_S = 120.0
 """All attempts together; then come the pairs of triangles, within a second or two."""
@@ -133,14 +128,11 @@ def _methods() -> list[tuple[str, list[str]]]:
 
     Where Instant Meshes finds no sound quads, QuadriFlow finds none either: tried on the surfaces of captured statues.
     """
-    script = str(Path(__file__).with_name("quads_child.py"))
-    python = [sys.executable, "-X", "utf8", "-I", script]
+    script = Path(__file__).with_name("quads_child.py")
     if importlib.util.find_spec("pynanoinstantmeshes"):
-        return [("instant meshes", python)]
-    blender = os.environ.get(BLENDER) or shutil.which("blender")
-    if blender:
-        return [("quadriflow", [blender, "--background", "--factory-startup", "--python", script, "--"])]
-    return [("quadriflow", python)] if importlib.util.find_spec("bpy") else []
+        return [("instant meshes", python_command(script))]
+    command = blender_command(script)
+    return [("quadriflow", command)] if command else []
 
 
 def _made(task: _Task, method: str, command: list[str], failures: list[str]) -> Mesh | None:
@@ -172,9 +164,7 @@ def _run(task: _Task, method: str, command: list[str], count: int, seed: int) ->
     """Points [P, 3] and quads [Q, 4] of one attempt; a few words where it fails or the time is over."""
     with tempfile.TemporaryDirectory(prefix="gaussmith-quads-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        # bpy, once imported, puts its scripts on the path, whose own "bpy" works in no other process
-        path = [place for place in sys.path if not (Path(place) / "bpy" / "ops.py").is_file()]
-        job = {"method": method, "count": count, "seed": seed, "path": path}
+        job = {"method": method, "count": count, "seed": seed, "path": packages_path()}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         np.save(folder / "vertices.npy", task.base.vertices)
         np.save(folder / "faces.npy", task.base.faces)

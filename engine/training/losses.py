@@ -23,12 +23,6 @@ def nearest_distances(predicted: Tensor, surface: Tensor) -> tuple[Tensor, Tenso
     return torch.stack(there), torch.stack(back)
 
 
-def chamfer_loss(predicted: Tensor, surface: Tensor) -> Tensor:
-    """Mean distance to the nearest neighbour, both ways summed (Fan et al. 2017, without the square)."""
-    there, back = nearest_distances(predicted, surface)
-    return there.mean() + back.mean()
-
-
 def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
     """Mean structural similarity (Wang et al. 2004) of pictures [B, C, H, W] in [0, 1], with a flat window."""
     mean_a, mean_b = (F.avg_pool2d(x, window, 1) for x in (a, b))

@@ -20,12 +20,12 @@ ALLOWED = {  # part of the engine: the parts it may import, beside itself and EV
     "image": ("nets.runtime",),
     "fields": (),
     "render": ("fields", "surface.mesh"),
-    "surface": ("fields", "render"),
+    "surface": ("blender", "fields", "render"),
     "texture": ("fields", "render", "surface"),
     "refine": ("fields", "render", "surface", "texture"),
     "export": ("fields", "render", "surface", "texture"),
     "nets": ("device",),
-    "training": ("fields", "image", "nets", "render", "surface", "texture"),
+    "training": ("blender", "fields", "image", "nets", "render", "surface", "texture"),
     "generators": ("fields", "image", "nets", "render"),
     "options": (),
     "device": (),
@@ -46,7 +46,7 @@ ALLOWED = {  # part of the engine: the parts it may import, beside itself and EV
     "cli": ("batch", "doctor", "export", "generators", "options", "pipeline", "server", "training"),
     "__main__": ("cli",),
 }
-STANDARD_LIBRARY_ONLY = ("protocol", "conventions", "errors", "paths")
+STANDARD_LIBRARY_ONLY = ("blender", "protocol", "conventions", "errors", "paths")
 TRAINING_FILES = ("network", "superres", "loss", "train", "data", "export", "evaluate", "stages", "quick", "ablate")
 """Files of a generator's folder that only training needs: they may also import training, render, surface and torch."""
 TORCH = ("torch", "onnx", "onnxscript")

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Facts about quads: closed, on the surface, as many as wanted, mostly square, whatever makes them."""
 
-import importlib.util
-import sys
 import time
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from engine.blender import python_command
 from engine.errors import Cancelled, OptionError
 from engine.surface import quads as quads_module
 from engine.surface.closest import Surface
@@ -18,7 +17,7 @@ from engine.surface.quads import to_quads
 from engine.surface.report import mesh_report
 from tests.engine.shapes import sphere_mesh
 
-CHILD = [sys.executable, "-X", "utf8", "-I", str(Path(quads_module.__file__).with_name("quads_child.py"))]
+CHILD = python_command(Path(quads_module.__file__).with_name("quads_child.py"))
 
 
 def corners_of(mesh: Mesh) -> np.ndarray:
@@ -84,12 +83,8 @@ def test_pairs_of_triangles_make_quads_too(only_pairs):
 
 @pytest.mark.slow
 @pytest.mark.blender
+@pytest.mark.usefixtures("scripts_of_bpy")
 def test_quadriflow_in_blender_makes_quads(monkeypatch):
-    found = importlib.util.find_spec("bpy")
-    assert found
-    assert found.origin
-    for scripts in Path(found.origin).parent.glob("*/scripts/modules"):
-        monkeypatch.syspath_prepend(str(scripts))  # as bpy itself does once it is imported
     monkeypatch.setattr(quads_module, "_methods", lambda: [("quadriflow", CHILD)])
     warnings: list[str] = []
     mesh = to_quads(ring(48), 500, warn=warnings.append)

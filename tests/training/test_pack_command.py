@@ -319,6 +319,7 @@ def test_a_blender_that_does_not_start_is_told(folder, monkeypatch):
 
 @pytest.mark.blender
 @pytest.mark.slow
+@pytest.mark.usefixtures("scripts_of_bpy")
 def test_fbx_and_blend_files_come_through_blender_as_they_were(folder, tmp_path):
     assert blender_command(), "this test needs a Blender or bpy"
     write_known_glb(tmp_path / "known.glb", size=2.0)

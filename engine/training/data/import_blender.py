@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Files that only Blender reads, read by a Blender beside us: GAUSSMITH_BLENDER, `blender` on the path, or bpy."""
 
-import importlib.util
 import json
-import os
-import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-BLENDER = "GAUSSMITH_BLENDER"
+from engine.blender import BLENDER, packages_path
+from engine.blender import blender_command as command_for
 
 WITHOUT = f"It needs Blender, and none was found: set {BLENDER} to a Blender program, or install the package bpy."
 
@@ -25,11 +22,7 @@ BATCH = 16
 
 def blender_command() -> list[str] | None:
     """The command that runs `import_blender_child.py` but for its last argument; None where there is no Blender."""
-    script = str(Path(__file__).with_name("import_blender_child.py"))
-    blender = os.environ.get(BLENDER) or shutil.which("blender")
-    if blender:
-        return [blender, "--background", "--factory-startup", "--python", script, "--"]
-    return [sys.executable, "-X", "utf8", "-I", script] if importlib.util.find_spec("bpy") else None
+    return command_for(Path(__file__).with_name("import_blender_child.py"))
 
 
 @contextmanager
@@ -59,7 +52,7 @@ def as_glb(files: Sequence[Path]) -> Iterator[list[Path | str]]:
 
 def _run(command: list[str], folder: Path, files: list[tuple[int, str]]) -> str:
     """One Blender over files; a few words where it failed."""
-    (folder / "job.json").write_text(json.dumps({"files": files, "path": sys.path}), encoding="utf-8")
+    (folder / "job.json").write_text(json.dumps({"files": files, "path": packages_path()}), encoding="utf-8")
     try:
         with open(folder / "log.txt", "wb") as log:
             done = subprocess.run(

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 
-from engine.errors import Cancelled, GaussmithError, OptionError
+from engine.errors import Cancelled, GaussmithError
 from engine.image.border import hints
 from engine.training.checkpoint import load_checkpoint
 from engine.training.device import autocast
@@ -195,8 +195,6 @@ def main(argv: list[str]) -> int:
     options = vars(parser.parse_args(argv))
     indexes, run, resume, folder, start = (options.pop(name) for name in ("data", "run", "resume", "folder", "start"))
     try:
-        if not resume and (run / "checkpoint.pt").exists():
-            raise OptionError(f"{run} already holds a run.", "Add --resume to continue it, or give another --run.")
         checkpoint = train(indexes, run, TrainSettings(**options), resume, folder, start)
     except Cancelled:
         return STOPPED
