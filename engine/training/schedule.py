@@ -3,22 +3,26 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
 @dataclass
 class TimeBudget:
-    """Counts the seconds spent on a run over all its sittings. `spent` is what a checkpoint keeps."""
+    """Counts the seconds spent on a run over all its sittings, by `clock`. `spent` is what a checkpoint keeps."""
 
     minutes: float
     spent: float = 0.0
-    _since: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    _since: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._since = self.clock()
 
     def elapsed(self) -> float:
         """Seconds of training so far, earlier sittings included."""
-        return self.spent + time.monotonic() - self._since
+        return self.spent + self.clock() - self._since
 
     def fraction(self) -> float:
         """Share of the budget used, at most 1."""
@@ -30,11 +34,11 @@ class TimeBudget:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """What is done within it, such as measuring, does not count."""
-        begun = time.monotonic()
+        begun = self.clock()
         try:
             yield
         finally:
-            self._since += time.monotonic() - begun
+            self._since += self.clock() - begun
 
 
 def learning_rate(fraction: float, step: int, peak: float, warmup_steps: int = 100, floor: float = 0.01) -> float:

@@ -59,6 +59,7 @@ class Limits:
     seed: int = 0
     save_every: float = 180.0  # seconds
     figures_every: float = 600.0  # seconds
+    clock: Callable[[], float] = time.monotonic  # by which `minutes` are counted, in seconds
 
 
 class Sitting:
@@ -88,7 +89,7 @@ class Sitting:
         first = self.group.first
         self.stats = Stats(self.run.path if first else None, self.say)
         self.saver = Saver(self.run.checkpoint, self.limits.save_every, self.say)
-        self._budget = TimeBudget(self.limits.minutes)
+        self._budget = TimeBudget(self.limits.minutes, clock=self.limits.clock)
         self._figures_at = time.monotonic() + self.limits.figures_every
         shown = first and sys.stderr.isatty()
         self._bar = tqdm(total=100, unit="%", disable=not shown, bar_format="{l_bar}{bar}| {postfix}")
@@ -117,13 +118,13 @@ class Sitting:
         if saved:
             self._restore(saved)
             self.guard.load_state_dict(saved.get("guard", self.guard.state_dict()))
-            self._budget = TimeBudget(self.limits.minutes, saved["seconds"])
+            self._budget = TimeBudget(self.limits.minutes, saved["seconds"], self.limits.clock)
             minutes = saved["seconds"] / 60
             self.say(f"Continuing {self.run.path} ({self.run.id}) at step {self.step}, {minutes:.1f} minutes used.")
         else:
             self.group.same_weights(network)
             ema.load_state_dict({name: value.detach() for name, value in network.state_dict().items()})
-            self._budget = TimeBudget(self.limits.minutes)
+            self._budget = TimeBudget(self.limits.minutes, clock=self.limits.clock)
             self.group.from_first(lambda: save_checkpoint(self.run.checkpoint, self.state()))
         self._tell_notes()
         torch.manual_seed(self.seed())

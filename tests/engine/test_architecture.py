@@ -47,7 +47,19 @@ ALLOWED = {  # part of the engine: the parts it may import, beside itself and EV
     "__main__": ("cli",),
 }
 STANDARD_LIBRARY_ONLY = ("blender", "protocol", "conventions", "errors", "paths")
-TRAINING_FILES = ("network", "superres", "loss", "train", "data", "export", "evaluate", "stages", "quick", "ablate")
+TRAINING_FILES = (
+    "network",
+    "superres",
+    "lookups",
+    "loss",
+    "train",
+    "data",
+    "export",
+    "evaluate",
+    "stages",
+    "quick",
+    "ablate",
+)
 """Files of a generator's folder that only training needs: they may also import training, render, surface and torch."""
 TORCH = ("torch", "onnx", "onnxscript")
 

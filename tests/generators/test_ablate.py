@@ -5,11 +5,13 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from engine.generators.agg import ablate as ablation
 from engine.generators.agg.ablate import FULL, RESULT, compared, main, told, variants
 from engine.generators.agg.config import PRESETS
 from engine.generators.agg.network import AggNetwork
+from engine.generators.agg.train import begin_with
 
 TINY = replace(
     PRESETS["xs"], picture=32, layers=16, patch=16, vit_width=16, vit_depth=1, heads=2, unet=(8, 8), queries=64,
@@ -67,6 +69,17 @@ def test_variants_are_trained_measured_kept_and_not_trained_again(pack_index, tm
     assert ablation.finished(tmp_path / "runs" / FULL, other) is None
     (tmp_path / "runs" / FULL / RESULT).write_text("{")
     assert ablation.finished(tmp_path / "runs" / FULL, other) is None
+
+
+def test_variants_may_begin_with_the_look_of_trained_weights(tmp_path):
+    trained, config = AggNetwork(TINY), replace(TINY, texture_field=False)
+    state = {name: torch.full_like(value, 0.5) for name, value in trained.state_dict().items()}
+    torch.save({"preset": "tiny", "network": state}, tmp_path / "trained.pt")
+    network = AggNetwork(config)
+    missing = begin_with(network, ablation._look_of(tmp_path / "trained.pt", tmp_path / "look.pt"), "tiny")
+    begun = {name.split(".")[0] for name in set(network.state_dict()) - set(missing)}
+    assert begun == {"vit", "unet", "unet_context", "layer_head", "camera_head"}
+    assert (network.layer_head.weight == 0.5).all()
 
 
 def test_unknown_variants_are_named(tmp_path, capsys):

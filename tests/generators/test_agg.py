@@ -8,12 +8,13 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from engine.errors import OptionError, WeightsError
+from engine.errors import GaussmithError, OptionError, WeightsError
 from engine.generators.agg import generate as generation
 from engine.generators.agg.config import PRESETS
 from engine.generators.agg.data import batches
-from engine.generators.agg.export import OUTPUTS, check_agreement, export, sample_inputs
+from engine.generators.agg.export import OUTPUTS, Exported, export, sample_inputs
 from engine.generators.agg.loss import LossWeights, geometry_loss, look_at_best, look_loss, rendering_loss
 from engine.generators.agg.network import MAX_SHIFT, AggNetwork, Inputs
 from engine.generators.agg.superres_config import SuperResConfig
@@ -22,6 +23,7 @@ from engine.image.frame import Frame
 from engine.nets.runtime import OnnxNetwork
 from engine.training.checkpoint import save_checkpoint
 from engine.training.data.views import ViewSettings
+from engine.training.onnx_file import check_agreement, write_onnx
 
 SMALL = replace(
     PRESETS["xs"], vit_width=32, vit_depth=1, unet=(16, 16), queries=256, width=32, depth=1, plane_tokens=4,
@@ -222,11 +224,23 @@ def exported(tmp_path_factory):
 @pytest.mark.slow
 def test_exported_network_equals_the_torch_one(exported):
     network, path, card = exported
-    onnx = OnnxNetwork(path)
-    assert check_agreement(network, onnx, sample_inputs(replace(SMALL, queries=SMALL.generate // 2))) < 1e-3
+    sample = sample_inputs(replace(SMALL, queries=SMALL.generate // 2))
+    assert check_agreement(Exported(network).eval(), path.read_bytes(), sample) < 1e-3
     assert card["licence"] == "CC0"
     assert b".py" not in path.read_bytes()  # no trace of where it was made
-    assert set(onnx(**sample_inputs(replace(SMALL, queries=SMALL.generate // 2)))) == set(OUTPUTS)
+    assert set(OnnxNetwork(path)(**sample)) == set(OUTPUTS)
+
+
+@pytest.mark.slow
+def test_a_network_that_is_exported_wrongly_leaves_no_file(tmp_path):
+    """Weights that float16 does not hold come out different: nothing is written."""
+    network = nn.Linear(512, 4)
+    nn.init.normal_(network.weight, std=1e-9)  # below what float16 knows
+    sample = {"x": np.ones((1, 512), np.float32)}
+    nn.init.zeros_(network.bias)
+    with pytest.raises(GaussmithError, match="differs"):
+        write_onnx(network, sample, ["y"], tmp_path / "linear.onnx", {})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

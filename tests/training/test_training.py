@@ -74,6 +74,16 @@ def test_budget_counts_earlier_sittings_and_anneals_to_its_end():
     assert learning_rate(0.0, 0, 1e-3) == pytest.approx(1e-5)
 
 
+def test_minutes_of_the_processor_pass_only_while_it_works():
+    budget = TimeBudget(minutes=1.0, clock=time.process_time)
+    time.sleep(0.3)
+    assert budget.elapsed() < 0.1
+    until = time.process_time() + 0.3
+    while time.process_time() < until:
+        pass
+    assert budget.elapsed() == pytest.approx(0.3, abs=0.1)
+
+
 def test_average_of_weights_follows_them():
     network = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.zeros_(network.weight)

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What each part of AGG earns: `python -m engine ablate agg --data TRAIN --pack DEV --minutes M`.
 
-Every variant is trained from nothing for the same minutes with the same seed, data and settings, each in a folder of
-its own below `--runs`, and measured on the same pictures: one of each object, 12 new views, in the camera's frame and
-aligned, with the averaged weights in torch. The table shows each variant's difference to the full network with 95 %
-intervals over objects; below zero in PSNR or F means that the part earns its place. The minutes are equal, so a part
-also pays for the time it takes; the column `examples` says how many each variant saw.
+Every variant is trained for the same minutes with the same seed, data and settings, each in a folder of its own below
+`--runs`: from nothing, or with --start from weights trained before, of which all take depth layers and camera, so that
+the minutes go to the parts in question. Each is measured on the same pictures: one of each object, 12 new views, in the
+camera's frame and aligned, with the averaged weights in torch. The table shows each variant's difference to the full
+network with 95 % intervals over objects; below zero in PSNR or F means that the part earns its place. The minutes are
+equal, so a part also pays for the time it takes; the column `examples` says how many each variant saw. On a processor
+they are minutes of processor time, so that what else the machine does counts for none.
 
 Stopped, it goes on where it was: finished variants are not trained again, the one at work continues.
 """
@@ -18,20 +20,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from engine.errors import Cancelled, GaussmithError, OptionError
 from engine.generators.agg.config import PRESETS, AggConfig
 from engine.generators.agg.evaluate import Settings, evaluate
 from engine.generators.agg.network import AggNetwork
 from engine.generators.agg.quick import torch_generator
-from engine.generators.agg.train import STOPPED, TrainSettings, train
+from engine.generators.agg.train import SHARES, STOPPED, TrainSettings, train
 from engine.paths import written_whole
 from engine.training.checkpoint import load_checkpoint
+from engine.training.device import choose_device
 from engine.training.evaluation.statistics import paired_difference
 
 FULL = "full"
 RESULT = "ablation.json"
 FIGURES = ("psnr", "perceptual_r", "psnr_input", "chamfer", "f_0.1", "aligned_f_0.1")
 VIEWS = 12
+LOOK = ("vit", "unet", "unet_context", "layer_head", "camera_head")
+"""The parts of the network that every variant has."""
 
 
 def variants(config: AggConfig) -> dict[str, AggConfig]:
@@ -62,6 +69,7 @@ class Ablation:
     runs: Path
     settings: TrainSettings
     limit: int | None = None  # objects measured
+    start: Path | None = None  # weights whose look all variants begin with
 
 
 def ablate(ablation: Ablation, names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -97,7 +105,8 @@ def _chosen(config: AggConfig, names: Sequence[str]) -> dict[str, AggConfig]:
 
 def _result(folder: Path, config: AggConfig, ablation: Ablation) -> dict[str, Any]:
     """Trains one variant to its end, measures it and keeps the result in its folder."""
-    state, _ = load_checkpoint(train(ablation.data, folder, ablation.settings, resume=True, config=config))
+    begin = _look_of(ablation.start, folder.parent / "look.pt") if ablation.start else None
+    state, _ = load_checkpoint(train(ablation.data, folder, ablation.settings, True, begin, config))
     network = AggNetwork(config)
     network.load_state_dict(state["ema"])
     measured = Settings(pictures=1, views=VIEWS, limit=ablation.limit, baselines=False, timed=False)
@@ -115,9 +124,19 @@ def _result(folder: Path, config: AggConfig, ablation: Ablation) -> dict[str, An
     return result
 
 
+def _look_of(start: Path, path: Path) -> Path:
+    """Writes to `path` those weights of `start` that make the look of a picture, and returns it."""
+    state, _ = load_checkpoint(start)
+    look = {name: value for name, value in state["network"].items() if name.split(".")[0] in LOOK}
+    with written_whole(path) as part:
+        torch.save({"preset": state["preset"], "network": look}, part)
+    return path
+
+
 def _identity(ablation: Ablation) -> dict[str, Any]:
     """What results must share to stand in one table."""
-    shared = {name: getattr(ablation.settings, name) for name in ("preset", "minutes", "batch", "seed")}
+    shared = {name: getattr(ablation.settings, name) for name in ("preset", "minutes", "clock", "batch", "seed")}
+    shared |= {"shares": list(ablation.settings.shares), "start": str(ablation.start)}
     data = [str(index) for index in ablation.data]
     return shared | {"data": data, "pack": str(ablation.pack), "limit": ablation.limit}
 
@@ -170,12 +189,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--workers", type=int, default=defaults.workers)
     parser.add_argument("--threads", type=int, default=defaults.threads)
     parser.add_argument("--seed", type=int, default=defaults.seed)
+    parser.add_argument("--shares", type=float, nargs=4, default=defaults.shares, metavar=SHARES,
+                        help="of the minutes, at which the stages after the first begin")  # fmt: skip
+    parser.add_argument("--start", type=Path, metavar="WEIGHTS.pt", help="begin with the look of these weights")
     parser.add_argument("--limit", type=int, help="measure on only so many objects")
     parser.add_argument("-o", "--output", type=Path, help="JSON file for the table")
     options = parser.parse_args(argv)
     settings = replace(defaults, preset=options.preset, minutes=options.minutes, batch=options.batch,
-                       workers=options.workers, threads=options.threads, seed=options.seed)  # fmt: skip
-    ablation = Ablation(options.data, options.pack, options.runs, settings, options.limit)
+                       workers=options.workers, threads=options.threads, seed=options.seed,
+                       shares=tuple(options.shares),
+                       clock="processor" if choose_device("auto").type == "cpu" else "wall")  # fmt: skip
+    ablation = Ablation(options.data, options.pack, options.runs, settings, options.limit, options.start)
     try:
         table = compared(ablate(ablation, options.variants))
         if options.output:

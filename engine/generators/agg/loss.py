@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from engine.generators.agg.config import AggConfig
-from engine.generators.agg.network import AggNetwork, AggOutput, Inputs, Look, sample_layers
+from engine.generators.agg.lookups import project, sample_layers
+from engine.generators.agg.network import AggNetwork, AggOutput, Inputs, Look
 from engine.render.splat_torch import rasterize_views
 from engine.training.losses import nearest_distances, ssim
 
@@ -116,8 +117,8 @@ def geometry_loss(output: AggOutput, batch: Batch, weights: LossWeights) -> tupl
     if output.means.shape[1] != batch.anchors.shape[1]:
         return loss, parts
     z = output.means[..., 2:]
-    uv = output.means[..., :2] / (1 - output.look.tan_half_fov[:, None, None] * z)
-    front, back = sample_layers(batch.layers, batch.mask[:, None].float(), uv.detach())
+    uv = project(output.means.detach(), output.look.tan_half_fov.detach())
+    front, back, _ = sample_layers(batch.layers, batch.mask[:, None].float(), uv)
     fraction = batch.anchors[..., 2:]
     errors = torch.where(fraction == 1, (z - front).abs(), (z - back).abs()) * ((fraction == 1) | (fraction == 0))
     depth = errors.mean()

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.generators.agg.config import AggConfig
-from engine.generators.agg.superres import SuperResolution, picture_colors
+from engine.generators.agg.lookups import blend, picture_colors, project, sample_layers
+from engine.generators.agg.superres import SuperResolution
 from engine.nets.attention import Block
 from engine.nets.triplane import TriplaneTransformer, sample_picture, sample_triplane
 from engine.nets.unet import UNet
@@ -165,7 +166,7 @@ class AggNetwork(nn.Module):
             x = self._attend((self.embeddings + self.query_class(look.tokens[:, :1])), look)
             return x, self.places + self.move(x).float()
         uv, fraction = inputs.anchors[..., :2], inputs.anchors[..., 2:]
-        front, back = sample_layers(look.layers, look.inside, uv)
+        front, back, _ = sample_layers(look.layers, look.inside, uv)
         z = back + fraction * (front - back)
         start = torch.cat([uv, z], -1)
         waves = torch.cat([torch.sin(3.0 * start), torch.cos(3.0 * start), fraction, front - z, z - back], -1)
@@ -197,14 +198,12 @@ class AggNetwork(nn.Module):
         self, look: Look, inputs: Inputs, x: Tensor, means: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Opacities [B, N], share of the picture [B, N], the field's colours [B, N, 3] and the blend [B, N, 3]."""
-        means, tan_half_fov = means.detach(), look.tan_half_fov.detach()
-        picture, fraction = inputs.picture, inputs.anchors[..., 2:]
-        z = means[..., 2:]
-        uv = means[..., :2] / (1 - tan_half_fov[:, None, None] * z).clamp(min=0.1)
-        front, back = sample_layers(look.layers.detach(), look.inside, uv)
+        means, fraction = means.detach(), inputs.anchors[..., 2:]
+        z, uv = means[..., 2:], project(means, look.tan_half_fov.detach())
+        front, back, _ = sample_layers(look.layers.detach(), look.inside, uv)
         if self.config.start == "learned":
             fraction = ((z - back) / (front - back).clamp(min=1e-3)).clamp(0, 1)
-        own, cover = picture_colors(picture, uv)
+        own, cover = picture_colors(inputs.picture, uv)
         if self.config.texture_field:
             looked_up = sample_triplane(self.texture(look.tokens).float(), means, self.config.extent)
         else:
@@ -214,9 +213,7 @@ class AggNetwork(nn.Module):
         )
         out = self.decoder(y).float()
         keep, field = torch.sigmoid(out[..., 4:] + 2), torch.sigmoid(out[..., 1:4])
-        share = keep * (2 * cover).clamp(max=1)  # beside the object the picture has no colour to give
-        colors = share * own + (1 - share) * field
-        return torch.sigmoid(out[..., 0] + 2), keep[..., 0], field, colors.clamp(0, 1)
+        return torch.sigmoid(out[..., 0] + 2), keep[..., 0], field, blend(keep, own, cover, field)
 
 
 class CameraHead(nn.Module):
@@ -254,14 +251,6 @@ class Unseen(nn.Module):
     def forward(self, features: Tensor, latent: Tensor) -> Tensor:
         """Depths [B, 1, L, L] from features [B, C, L, L] and latents [B, latent]."""
         return self.out(F.silu(self.features(features)) * self.latent(latent)[:, :, None, None])
-
-
-def sample_layers(layers: Tensor, inside: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-    """z of front and back [B, N, 1] each at `uv`, from the pixels within the silhouette where there are any near."""
-    weights = inside + 0.02
-    sampled = sample_picture(torch.cat([layers * weights, weights], 1), uv)
-    front, back = (sampled[..., :2] / sampled[..., 2:]).split(1, -1)
-    return front, back
 
 
 def _zero(layer):

@@ -5,8 +5,8 @@ Each coarse Gaussian tells what it is and what the picture shows where it projec
 and a point-voxel U-Net lets neighbours speak to each other. Then its feature is copied once per child with a learned
 code each, as PU-Net (Yu et al. 2018) and FoldingNet (Yang et al. 2018) expand points, and every copy, which also sees
 the picture at its own place, decodes to a Gaussian as a residual to its parent. Heads start at zero: untrained, the
-children lie in a fixed pattern around their parent and together look like it. Colours are looked up in the picture
-anew, at the children's own projections: there lies most of the sharpness.
+children lie in a fixed pattern around their parent, at the depths of its layer, and together look like it. Colours are
+looked up in the picture anew, at the children's own projections: there lies most of the sharpness.
 """
 
 import math
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engine.generators.agg.config import AggConfig
+from engine.generators.agg.lookups import blend, picture_colors, project, sample_layers
 from engine.generators.agg.superres_config import SuperResConfig
 from engine.nets.attention import Attention
 from engine.nets.point_voxel import PointVoxelUNet
@@ -90,12 +91,10 @@ class SuperResolution(nn.Module):
         keep = _pushed(_copied(coarse.keep[..., None], factor), keep)
         field = _pushed(_copied(coarse.field, factor), field)
         own, cover = picture_colors(picture, _projected(look, means))
-        share = keep * (2 * cover).clamp(max=1)  # beside the object the picture has no colour to give
-        colors = share * own + (1 - share) * field
         return replace(
             coarse, means=means, log_scales=log_scales, quats=quats,
             opacities=_pushed(_copied(coarse.opacities[..., None], factor), opacity)[..., 0],
-            keep=keep[..., 0], field=field, colors=colors.clamp(0, 1), tokens=y,
+            keep=keep[..., 0], field=field, colors=blend(keep, own, cover, field), tokens=y,
         )  # fmt: skip
 
     def _features(self, coarse: "AggOutput", picture: Tensor, spacing: Tensor) -> Tensor:
@@ -117,9 +116,9 @@ class SuperResolution(nn.Module):
 def starting_pattern(factor: int) -> list[list[float]]:
     """Where children start around their parent, [factor, 3] in its standard deviations along its axes.
 
-    Two ends of a line, every second corner of a cube, all its corners: seen from any axis they fill the parent's disc
-    evenly, and with standard deviations smaller by sqrt(factor) neighbours' children meet as their parents did. Raises
-    `ValueError` for another factor than 2, 4 or 8.
+    Two ends of a line, every second corner of a cube, all its corners: seen from the picture they fill the parent's
+    disc evenly (`_along_layers` then sets their depths), and with standard deviations smaller by sqrt(factor)
+    neighbours' children meet as their parents did. Raises `ValueError` for another factor than 2, 4 or 8.
     """
     reach = 0.5 if factor == 2 else 0.7
     corners = [[x, y, z] for z in (-reach, reach) for y in (-reach, reach) for x in (-reach, reach)]
@@ -156,15 +155,7 @@ def _pushed(shares: Tensor, logits: Tensor) -> Tensor:
 
 def _projected(look: "Look", means: Tensor) -> Tensor:
     """Where means [B, N, 3] appear in the picture, [B, N, 2]; nothing flows back."""
-    means = means.detach()
-    perspective = 1 - look.tan_half_fov.detach()[:, None, None] * means[..., 2:]
-    return means[..., :2] / perspective.clamp(min=0.1)
-
-
-def picture_colors(picture: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-    """The object's colours [B, N, 3] in the picture at uv [B, N, 2], and its alpha there [B, N, 1]."""
-    found = sample_picture(torch.cat([picture[:, :3] * picture[:, 3:], picture[:, 3:]], 1), uv)
-    return found[..., :3] / found[..., 3:].clamp(min=0.1), found[..., 3:]
+    return project(means.detach(), look.tan_half_fov.detach())
 
 
 def _along_layers(look: "Look", parents: Tensor, children: Tensor, spacing: Tensor) -> Tensor:
@@ -183,11 +174,8 @@ def _along_layers(look: "Look", parents: Tensor, children: Tensor, spacing: Tens
 
 
 def _layers_at(look: "Look", means: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """z of front and back where means [B, N, 3] project, from within the silhouette, and how far inside of it that is;
-    each [B, N, 1], and nothing flows back."""
-    weights = look.inside + 0.02
-    found = sample_picture(torch.cat([look.layers.detach() * weights, weights], 1), _projected(look, means))
-    return found[..., :1] / found[..., 2:], found[..., 1:2] / found[..., 2:], found[..., 2:]
+    """`sample_layers` where means [B, N, 3] project; nothing flows back."""
+    return sample_layers(look.layers.detach(), look.inside, _projected(look, means))
 
 
 def _seen(look: "Look", picture: Tensor, means: Tensor) -> Tensor:

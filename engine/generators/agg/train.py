@@ -18,6 +18,7 @@ torchrun needs the `--`, or it takes --run for an option of its own.
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
@@ -51,6 +52,9 @@ STAGES = ("layers", "warmup", "coarse", "sr", "joint")
 """Depth layers and camera alone; then the queries too, by distances of points; then both with rendered views; then only
 the super-resolution; then all."""
 
+SHARES = tuple(stage.upper() for stage in STAGES[1:])
+"""What `--shares` takes."""
+
 TARGETS = {"coarse": 80, "sr": 112, "joint": 112}
 """Side of the rendered views, in pixels; other stages render none."""
 
@@ -63,6 +67,9 @@ LATENTS = 4
 DECISIVE = "f_0.1"
 """The figure by which the best weights of a run are told."""
 
+CLOCKS = {"wall": time.monotonic, "processor": time.process_time}
+"""By which a run's minutes are counted."""
+
 FREE = ("generate", "warmup")
 """Numbers of the configuration that may change within a run."""
 
@@ -73,6 +80,7 @@ class TrainSettings:
 
     preset: str = "xs"
     minutes: float = 90.0
+    clock: str = "wall"  # what minutes are of; or "processor": this process's, fair beside other work
     batch: int = 8
     peak_rate: float = 1e-3
     weight_decay: float = 0.02
@@ -158,7 +166,7 @@ def train(
     fixed = {name: value for name, value in asdict(config).items() if name not in FREE}
     plan = RunPlan("agg", settings.preset, asdict(settings), packs, fixed)
     limits = Limits(settings.minutes, settings.batch, settings.clip, settings.seed, settings.save_every,
-                    60 * settings.dev_every)  # fmt: skip
+                    60 * settings.dev_every, CLOCKS[settings.clock])  # fmt: skip
     torch.manual_seed(settings.seed)
     torch.set_num_threads(settings.threads)
     numba.set_num_threads(min(settings.threads, numba.get_num_threads()))
@@ -282,7 +290,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--minutes", type=float, help=f"all sittings together [{defaults.minutes:g}]")
     parser.add_argument("--stage", choices=("all", *STAGES), help="train only this one [all, by --shares]")
     parser.add_argument(
-        "--shares", type=float, nargs=4, metavar=tuple(stage.upper() for stage in STAGES[1:]),
+        "--shares", type=float, nargs=4, metavar=SHARES,
         help="shares of the minutes at which the stages after the first begin",
     )  # fmt: skip
     parser.add_argument("--batch", type=int, help=f"examples in a step of one process [{defaults.batch}]")
