@@ -10,6 +10,7 @@ from engine.conventions import OBJECT_EXTENT
 from engine.fields.cameras import Photograph
 from engine.fields.gaussians import Gaussians
 from engine.generators.agg.anchors import make_anchors
+from engine.generators.agg.silhouette import drawn_inside
 from engine.generators.base import Imagined, Report, silent
 from engine.image.frame import Frame, frame
 from engine.image.inflate import inflate_alpha
@@ -81,7 +82,7 @@ class AggGenerator:
         gaussians = Gaussians(
             out["means"][0], out["quats"][0], scales, out["opacities"][0].clip(0, 1), colors.clip(0, 1)
         )
-        return Seen(gaussians, t, float(out["elevation"][0]))
+        return Seen(drawn_inside(gaussians, photo, t), t, float(out["elevation"][0]))
 
 
 def chosen_latent(seed: int, size: int) -> Array:
