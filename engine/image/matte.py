@@ -2,9 +2,10 @@
 """The object of a picture from its background: the user's alpha, else a learned matte or a classical one.
 
 Without alpha a small network (`learned_matte.py`) and the classical matte both look at a small copy of the picture.
-Measured chances of being good decide between them: the learned one is brought to the picture's edges by `edges.py`, the
-classical one is made anew at full size. Without the network's weights there is only the classical one. It takes the
-background to be a smooth colour that can be seen along the border of the picture:
+The classical one mends holes of the learned one. Measured chances of being good then decide between them: the learned
+one is brought to the picture's edges by `edges.py`, the classical one is made anew at full size. Without the network's
+weights there is only the classical one. It takes the background to be a smooth colour that can be seen along the border
+of the picture:
 
 1. A polynomial of degree 2 in x and y is fitted to the border colours, robustly, because the object may touch it.
 2. Pixels near that colour that hang together with the border are background. The background's own local mean then
@@ -33,11 +34,8 @@ CONFIDENT = 0.5
 NOTHING = 0.25
 """Confidence of the network below which a picture of nothing but smooth background shows no object."""
 
-SURE = 0.9
-"""Confidence of the classical matte from which it is taken where the learned one agrees,"""
-
-AGREED = 0.7
-"""that is, where the two overlap by so much."""
+ENCLOSED = 0.03
+"""Gaps of the learned matte narrower than twice this share of the picture's longest side count as holes of it."""
 
 SIMILAR = 0.25
 """Area of a separate part, over that of the largest, from which it counts as an object of its own."""
@@ -86,38 +84,52 @@ def chosen(rgb: Array, network: LearnedMatte | None) -> Matte:
     """The better of the learned and the classical matte of a picture [H, W, 3]; the latter where there is no network.
 
     Both are first made at the network's size. What both are sure of, and how far they agree, gives each a chance of
-    being good, by the network's card; that is the confidence. The one `classical_wins` names is then made
-    at full size.
+    being good, by the network's card; that is the confidence. The likelier one is then made at full size.
     """
     if network is None:
         return classical_matte(rgb)
     guess = network.look(rgb)
-    solid = guess.alpha > 0.5
-    inside, confidence, agreement = second_look(rgb, solid)
-    learned, classical = network.chances(guess.score, confidence, agreement)
-    if not solid.any() or (inside.any() and classical_wins(confidence, agreement, learned, classical)):
+    both = second_look(rgb, guess.alpha)
+    learned, classical = network.chances(guess.score, both.confidence, both.agreement)
+    if not (both.alpha > 0.5).any() or (both.inside.any() and classical >= learned):
         return replace(classical_matte(rgb), confidence=classical)
-    if not inside.any() and learned < NOTHING:
+    if not both.inside.any() and learned < NOTHING:
         raise _nothing()
-    return Matte(refined(rgb, guess.alpha), learned, "")
+    return Matte(refined(rgb, both.alpha), learned, "")
 
 
-def classical_wins(confidence: float, agreement: float, learned: float, classical: float) -> bool:
-    """Whether the classical matte is taken where both found something: it is the likelier one, or sure and not alone.
+@dataclass(frozen=True)
+class SecondLook:
+    """Both mattes at the network's size [h, w]."""
 
-    Before backgrounds as plain as photographers make them the classical matte is exact, while the learned one leaves
-    holes that no picture rendered for training has; that both mean the same thing tells such backgrounds from others
-    that only seem plain.
-    """
-    return classical >= learned or (confidence >= SURE and agreement >= AGREED)
+    alpha: Array  # float32, the learned one, mended
+    inside: Array  # bool, the classical one
+    confidence: float  # of the classical one
+    agreement: float  # overlap of the two, 0 to 1
 
 
-def second_look(rgb: Array, solid: Array) -> tuple[Array, float, float]:
-    """The classical matte at the size of the learned one `solid` [h, w] bool: where it is, its confidence, and the
-    overlap of the two, 0 to 1."""
-    quick = _region(resized(rgb, solid.shape[1], solid.shape[0]))
+def second_look(rgb: Array, alpha: Array) -> SecondLook:
+    """What the classical matte makes of a picture [H, W, 3] whose learned one is `alpha` [h, w]."""
+    quick = _region(resized(rgb, alpha.shape[1], alpha.shape[0]))
+    alpha = mended(alpha, quick.inside)
+    solid = alpha > 0.5
     either = int((solid | quick.inside).sum())
-    return quick.inside, quick.confidence, float((solid & quick.inside).sum()) / either if either else 0.0
+    agreement = float((solid & quick.inside).sum()) / either if either else 0.0
+    return SecondLook(alpha, quick.inside, quick.confidence, agreement)
+
+
+def mended(alpha: Array, inside: Array) -> Array:
+    """The learned matte [h, w] with its holes filled where the classical one, `inside` [h, w] bool, sees none.
+
+    The network leaves holes that no picture rendered for training has: white letters, a pale face. The classical matte
+    has none of them, but takes shadows for the object: it is believed only in what the learned one encloses.
+    """
+    radius = max(1, round(ENCLOSED * max(alpha.shape)))
+    solid = np.pad(alpha > 0.5, radius)
+    near = np.asarray(ndimage.distance_transform_edt(~solid)) <= radius
+    closed = np.asarray(ndimage.distance_transform_edt(near)) > radius
+    enclosed = np.asarray(ndimage.binary_fill_holes(closed | solid))[radius:-radius, radius:-radius]
+    return np.where(enclosed & inside, np.float32(1), alpha)
 
 
 def classical_matte(rgb: Array) -> Matte:

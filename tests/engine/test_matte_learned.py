@@ -114,15 +114,29 @@ def test_the_likelier_matte_is_taken_and_its_chance_is_the_confidence():
     assert (classical.confidence, overlap(classical.rgba[..., 3], truth) > 0.99) == (0.8, True)
 
 
-def test_before_a_plain_background_the_classical_matte_needs_no_vote():
+def test_what_the_network_leaves_open_within_the_object_is_no_hole():
     truth = disc()
-    rgb, elsewhere = before(truth, np.ones(3)), coarse(disc(radius=0.3, x=0.5))
     holed = truth.copy()
     holed[110:130, 110:130] = 0
-    plain = matte.chosen(rgb, Told(coarse(holed), 0.8, 0.7))
-    assert (plain.confidence, overlap(plain.rgba[..., 3], truth) > 0.99) == (0.7, True)
-    alone = matte.chosen(rgb, Told(elsewhere, 0.8, 0.7))  # sure, but the other means something else
-    assert alone.confidence == 0.8
+    cut = matte.chosen(before(truth, np.ones(3)), Told(coarse(holed), 0.8, 0.7))
+    assert (cut.confidence, overlap(cut.rgba[..., 3], truth) > 0.99) == (0.8, True)
+
+
+def test_holes_are_mended_where_the_classical_matte_sees_none_and_shadows_stay_out():
+    y, x = np.mgrid[:120, :120]
+    truth = np.hypot(x - 60, y - 50) < 36
+    handle = np.hypot(x - 60, y - 50) < 8  # a hole that is one
+    found = truth & ~handle
+    letters = (abs(y - 70) < 3) & (abs(x - 60) < 20)
+    notch = (abs(y - 30) < 2) & (x > 70)  # a crack that reaches the outline
+    shadow = (y > 84) & (y < 96) & (abs(x - 60) < 50)
+    learned = (found & ~letters & ~notch).astype(np.float32)
+    mended = matte.mended(learned, found | shadow) > 0.5
+    assert not mended[handle].any()
+    assert mended[letters & found].all()
+    assert mended[notch & found].mean() > 0.9
+    assert (mended & shadow & ~truth).sum() < 0.02 * shadow.sum()
+    assert np.array_equal(matte.mended(truth.astype(np.float32), truth) > 0.5, truth)
 
 
 def test_where_the_network_finds_nothing_the_classical_matte_is_asked():

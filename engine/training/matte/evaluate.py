@@ -5,7 +5,8 @@ Protocol. Every object of a pack that training did not see, from seeded cameras,
 each kind in turn, every fourth of a kind that training did not see either, at SIDE pixels (--size), with the shadows,
 reflections, grain, blur, compression and letterboxes of training. Compared with the true alpha, both cut at 0.5:
 intersection over union, and the boundary F-score (outlines match within TOLERANCE pixels). Three mattes stand beside
-each other: the classical one, the learned one, and the one the engine chooses of the two.
+each other: the classical one, the learned one (its holes mended, as the engine does), and the one the engine chooses of
+the two.
 
 Of pictures that show nothing but background it is counted how many are refused or warned of.
 
@@ -29,7 +30,7 @@ from tqdm import tqdm
 from engine.errors import GaussmithError, PictureError
 from engine.image.edges import refined
 from engine.image.learned_matte import GOOD, WEIGHTS, LearnedMatte, evidence
-from engine.image.matte import CONFIDENT, chosen, classical_matte, classical_wins, second_look
+from engine.image.matte import CONFIDENT, chosen, classical_matte, second_look
 from engine.nets.runtime import OnnxNetwork
 from engine.paths import written_whole
 from engine.training.matte.backgrounds import HELD_OUT, KINDS
@@ -90,16 +91,14 @@ def boundary_f(found: Array, truth: Array, tolerance: float = TOLERANCE) -> floa
 def measure(case: Case, network: LearnedMatte) -> tuple[dict, list[Array]]:
     """What is known of a picture before the truth is, figures of the mattes, and their alphas (classical, learned)."""
     guess = network.look(case.rgb)
-    solid = guess.alpha > 0.5
-    seen, confidence, agreement = second_look(case.rgb, solid)
+    both = second_look(case.rgb, guess.alpha)
     row = {
         "kind": case.kind,
         "half": case.half,
-        "evidence": list(map(float, evidence(guess.score, confidence, agreement))),
-        "found": [bool(seen.any()), bool(solid.any())],
-        "sure": (confidence, agreement),
+        "evidence": list(map(float, evidence(guess.score, both.confidence, both.agreement))),
+        "found": [bool(both.inside.any()), bool((both.alpha > 0.5).any())],
     }
-    alphas = [_classical(case.rgb), refined(case.rgb, guess.alpha)[..., 3]]
+    alphas = [_classical(case.rgb), refined(case.rgb, both.alpha)[..., 3]]
     for method, alpha in zip(METHODS[:2], alphas, strict=True):
         row[method] = {"iou": overlap(alpha, case.alpha), "boundary_f": boundary_f(alpha, case.alpha)}
     return row, alphas
@@ -118,8 +117,7 @@ def choose(rows: list[dict], chances: Array) -> None:
     for row in rows:
         odds = 1 / (1 + np.exp(-np.clip(chances @ row["evidence"], -30, 30)))
         inside, solid = row["found"]
-        confidence, agreement = row["sure"]
-        wins = not solid or (inside and classical_wins(confidence, agreement, odds[0], odds[1]))
+        wins = not solid or (inside and odds[1] >= odds[0])
         name = "classical" if wins else "learned"
         row["learned"]["confidence"], row["classical"]["confidence"] = float(odds[0]), float(odds[1])
         row["chosen"] = row[name] | {"method": name}
