@@ -396,10 +396,10 @@ def _ended(jobs: JobQueue) -> Iterator[JobQueue]:
 
 def run_command(argv: list[str]) -> int:
     """`blender -c gaussmith ...`"""
-    from . import session
+    from . import engine_life
 
     try:
-        return main(argv, "blender -c gaussmith", session.preferred_python())
+        return main(argv, "blender -c gaussmith", engine_life.preferred_python())
     except SystemExit as leaving:  # argparse ends with one; Blender takes the code that is returned
         return leaving.code if isinstance(leaving.code, int) else USAGE
 

@@ -76,6 +76,11 @@ class Job:
     def fail(self, error: JobError) -> None:
         self.state, self.error = State.FAILED, error
 
+    def done(self) -> None:
+        """The caller has taken the mesh of a READY job."""
+        assert self.state is State.READY, self.state
+        self.state = State.DONE
+
 
 class JobQueue:
     """Runs jobs one after another in one engine, which is started when needed and again after it died.
@@ -121,11 +126,6 @@ class JobQueue:
         elif job.state is State.RUNNING and not job.cancelling and self.engine is not None:
             job.cancelling = True
             self.engine.cancel(job.id)
-
-    def done(self, job: Job) -> None:
-        """The caller has taken the mesh of a READY job."""
-        assert job.state is State.READY, job.state
-        job.state = State.DONE
 
     def forget(self, job: Job) -> None:
         """Drops a finished job from the list."""

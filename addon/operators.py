@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 
-from . import options, session, splat_files
+from . import engine_life, options, session, splat_files
 from .glb import GlbError
 from .jobs import Job, JobError, State
 from .options import SplatOptions
@@ -17,7 +17,7 @@ from .plan import PICTURE_SUFFIXES
 
 
 def _engine_usable(cls: type[bpy.types.Operator]) -> bool:
-    state = session.engine_state()
+    state = engine_life.engine_state()
     if state.kind == "PROBLEM":
         cls.poll_message_set(f"{state.message} {state.hint}")
     return state.kind != "PROBLEM"
@@ -250,7 +250,7 @@ class GAUSSMITH_OT_open_log(bpy.types.Operator):
     bl_options: ClassVar = {"INTERNAL"}
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
-        folder = session.log_folder()
+        folder = engine_life.log_folder()
         folder.mkdir(parents=True, exist_ok=True)
         return bpy.ops.wm.path_open(filepath=str(folder))
 

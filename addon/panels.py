@@ -8,7 +8,7 @@ from typing import ClassVar
 import blf
 import bpy
 
-from . import options, session
+from . import delivery, engine_life, options, session, thumbnails
 from .jobs import Job, State
 from .record import RECORD, mesh_facts, read_record
 
@@ -108,7 +108,7 @@ def _generate_text() -> str:
 
 def _draw_engine(layout: bpy.types.UILayout, width: float) -> None:
     """A box with what is wrong with the engine and the button that helps; nothing when it is well."""
-    state = session.engine_state()
+    state = engine_life.engine_state()
     if state.kind != "PROBLEM":
         return
     box = layout.box().column()
@@ -123,7 +123,7 @@ def _draw_engine(layout: bpy.types.UILayout, width: float) -> None:
 def _draw_picture(layout: bpy.types.UILayout, settings) -> None:
     column = layout.column(align=True)
     box = column.box()
-    if icon := session.thumbnail(settings.picture):
+    if icon := thumbnails.icon(settings.picture):
         box.template_icon(icon_value=icon, scale=8.0)
     else:
         hint = box.column()
@@ -183,7 +183,7 @@ def _draw_ready(layout: bpy.types.UILayout, job: Job, width: float) -> None:
     row = box.row()
     row.label(text=f"Ready: {job.name}", icon="CHECKMARK")
     row.operator("gaussmith.dismiss", text="", icon="X", emboss=False).job = job.id
-    _wrapped(box, session.hold_of(job), width)
+    _wrapped(box, delivery.hold_of(job), width)
     box.operator("gaussmith.import_result", text="Import at the 3D Cursor", icon="IMPORT").job = job.id
 
 

@@ -46,7 +46,7 @@ def test_a_job_passes_through_its_states_and_reports_progress(jobs, tmp_path):
     assert job.stage == "export"
     assert job.seconds > 0
     assert Path(job.result.files["mesh"]).is_file()
-    jobs.done(job)
+    job.done()
     assert job.state is State.DONE
 
 

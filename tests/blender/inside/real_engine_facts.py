@@ -31,7 +31,7 @@ PICTURE = "teapot"
 
 
 def fact_a_picture_becomes_a_closed_textured_mesh_at_the_cursor():
-    yield lambda: part("session").engine_state().kind == "READY"
+    yield lambda: part("engine_life").engine_state().kind == "READY"
     before = objects()
     bpy.data.objects.remove(bpy.data.objects["Cube"])
     window().scene.cursor.location = (0, -1, 0)

@@ -35,11 +35,11 @@ from tests.blender.inside.windowing import (
 
 
 def fact_the_engine_is_found_and_the_tab_is_there():
-    yield lambda: part("session").engine_state().kind == "READY"
+    yield lambda: part("engine_life").engine_state().kind == "READY"
     region = next(region for region in view().regions if region.type == "UI")
     assert region.active_panel_category == "Gaussmith"
     window().scene.gaussmith.picture = str(FOLDER / "teapot slow.png")
-    yield lambda: part("session").thumbnail(window().scene.gaussmith.picture) > 0
+    yield lambda: part("thumbnails").icon(window().scene.gaussmith.picture) > 0
     yield 1.0
     screenshot("panel-idle")
 
@@ -181,7 +181,7 @@ def fact_a_result_waits_until_edit_mode_is_left():
     yield lambda: state(job) == "READY"
     yield 0.5
     assert "cat" not in objects()
-    assert "Object Mode" in part("session").hold_of(job)
+    assert "Object Mode" in part("delivery").hold_of(job)
     assert cube.mode == "EDIT"
     with bpy.context.temp_override(window=window()):
         bpy.ops.object.mode_set(mode="OBJECT")
@@ -275,15 +275,15 @@ def fact_a_wrong_python_is_told_in_the_panel_and_the_button_is_off():
     preferences = bpy.context.preferences.addons[MODULE].preferences
     preferences.engine_python = str(FOLDER / "no python")
     try:
-        yield lambda: part("session").engine_state().kind == "PROBLEM"
-        assert "no python" in part("session").engine_state().message
+        yield lambda: part("engine_life").engine_state().kind == "PROBLEM"
+        assert "no python" in part("engine_life").engine_state().message
         with bpy.context.temp_override(window=window()):
             assert not bpy.ops.gaussmith.generate.poll()
         yield 0.5
         screenshot("panel-no-engine")
     finally:
         preferences.engine_python = ""
-    yield lambda: part("session").engine_state().kind == "READY"
+    yield lambda: part("engine_life").engine_state().kind == "READY"
 
 
 def fact_disabling_and_enabling_leaves_a_working_add_on():
