@@ -14,11 +14,11 @@ if not (Path(__file__).parent / "engine").is_dir():
 
 def register() -> None:
     """Makes classes, the session and the command known to Blender. An error undoes what was done."""
-    from . import batch, operators, panels, preferences, properties, session, thumbnails
+    from . import batch, operators, panels, preferences, properties, session, thumbnails, translations
 
     done = []
     try:
-        for part in (preferences, thumbnails, properties, operators, panels, session, batch):
+        for part in (translations, preferences, thumbnails, properties, operators, panels, session, batch):
             part.register()
             done.append(part)
     except Exception:
@@ -29,7 +29,7 @@ def register() -> None:
 
 def unregister() -> None:
     """Ends the engine and takes everything back, in the reverse order."""
-    from . import batch, operators, panels, preferences, properties, session, thumbnails
+    from . import batch, operators, panels, preferences, properties, session, thumbnails, translations
 
-    for part in (batch, session, panels, operators, properties, thumbnails, preferences):
+    for part in (batch, session, panels, operators, properties, thumbnails, preferences, translations):
         part.unregister()
