@@ -12,16 +12,15 @@ Exit codes: 0 all done, 1 some files failed, 2 usage, 3 the engine is at fault.
 import argparse
 import contextlib
 import importlib.util
-import json
 import os
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 if __name__ == "__main__":  # run as a script: this folder becomes a package, without a change of sys.path
     _here = Path(__file__).resolve().parent
@@ -37,6 +36,8 @@ if __name__ == "__main__":  # run as a script: this folder becomes a package, wi
 import bpy
 
 from . import formats, options, scene, splat_files
+from .batch_arguments import read_arguments
+from .batch_report import Report, say, sentence
 from .client import EngineProcess, engine_command
 from .environment import engine_environment, engine_folder, find_python
 from .glb import GlbError
@@ -50,83 +51,10 @@ DONE, SOME_FAILED, USAGE, ENGINE_FAULT = 0, 1, 2, 3
 
 SPACING = 1.4
 """Distance between objects side by side, in object sizes."""
-FILE_SECONDS = 1800.0
-"""How long one file may take before its job is given up: a hung engine must not stop a night's work."""
-
 OUT_OF_ORDER = frozenset({"NO_ENGINE", "NO_HELLO", "BAD_MESSAGE", "MISSING_PACKAGE", "BAD_WEIGHTS"})
 """Error codes after which no other file can work."""
 FAULTS = OUT_OF_ORDER | {"ENGINE_DIED", "TIMEOUT", "INTERNAL"}
 """Error codes that speak of the engine, not of the file it was given."""
-
-
-# ---------------------------------------------------------------------------
-# What is asked
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description="Makes a textured mesh from each picture and each file of Gaussian splats."
-    )
-    parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER", help="a folder stands for what is in it")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the meshes")
-    parser.add_argument("--format", choices=("glb", *formats.FORMATS), default="glb", help="default: glb")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="add a JSON line for each mesh to this file")
-    parser.add_argument("--blend", type=Path, metavar="FILE", help="also put all meshes side by side in this .blend")
-    parser.add_argument("--overwrite", action="store_true", help="make meshes anew that exist already")
-    parser.add_argument("--generator", default="agg", help="default: agg")
-    parser.add_argument("--timeout", type=float, default=FILE_SECONDS, help="seconds for a file (default: 1800)")
-    parser.add_argument("--engine-python", default="", metavar="PYTHON", help="Python that runs the engine")
-    shared = options.properties(options.MeshOptions)
-    for title, kind in (("mesh", options.MeshOptions), ("pictures", PictureOptions), ("splats", SplatOptions)):
-        group = parser.add_argument_group(title)
-        for name, declared in options.properties(kind).items():
-            if kind is options.MeshOptions or name not in shared:
-                _add_flag(group, name, declared)
-    return parser
-
-
-def _add_flag(group: argparse._ArgumentGroup, name: str, declared: Any) -> None:
-    """A flag for an option, with the words, range and default of its property."""
-    flag, words = f"--{name.replace('_', '-')}", declared.keywords
-    default, told = words.get("default"), words["description"].replace("%", "%%")
-    if name == "crop":
-        box = ("X0", "Y0", "Z0", "X1", "Y1", "Z1")
-        group.add_argument(flag, nargs=6, type=float, metavar=box, help=told)
-    elif name == "texture":
-        group.add_argument(flag, type=int, default=int(default), metavar="PIXELS", help=f"{told} (default: {default})")
-    elif "items" in words:
-        choices = [identifier for identifier, *_ in words["items"]]
-        group.add_argument(flag, choices=choices, default=default, help=f"{told} (default: {default})")
-    elif isinstance(default, bool):
-        action = argparse.BooleanOptionalAction if default else "store_true"
-        group.add_argument(flag, action=action, default=default, help=told)
-    else:
-        kind = _number(name, type(default), words["min"], words["max"])
-        told = f"{told} (default: {default:g})"
-        metavar = "METRES" if words.get("subtype") == "DISTANCE" else "N"
-        group.add_argument(flag, type=kind, default=default, metavar=metavar, help=told)
-
-
-def _number(name: str, kind: type, low: float, high: float) -> Callable[[str], Any]:
-    """Reads a number of this range."""
-
-    def read(text: str) -> Any:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{name} is {text}, choose it from {low:,} to {high:,}")
-        return value
-
-    read.__name__ = kind.__name__  # what argparse calls it where `kind` raises
-    return read
-
-
-def _joined_values(argv: Sequence[str]) -> list[str]:
-    """`--up -y` as `--up=-y`: argparse takes a word that begins with a dash for a flag."""
-    words = list(argv)
-    for number in range(len(words) - 1, 0, -1):
-        if words[number - 1] == "--up" and words[number] == "-y":
-            words[number - 1 : number + 1] = ["--up=-y"]
-    return words
 
 
 # ---------------------------------------------------------------------------
@@ -135,16 +63,16 @@ def _joined_values(argv: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str], prog: str = "batch.py", engine_python: str = "") -> int:
     """Makes all meshes and returns the exit code. `engine_python` is used when the arguments name none."""
-    arguments = _parser(prog).parse_args(_joined_values(argv))
+    arguments = read_arguments(argv, prog)
     try:
-        with _Report(arguments.report) as report:
+        with Report(arguments.report) as report:
             return _run(arguments, report, arguments.engine_python or engine_python)
     except (UsageError, formats.FormatError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return USAGE
 
 
-def _run(arguments: argparse.Namespace, report: "_Report", engine_python: str) -> int:
+def _run(arguments: argparse.Namespace, report: Report, engine_python: str) -> int:
     if arguments.format != "glb":
         formats.check_format(arguments.format)
     if arguments.output.exists() and not arguments.output.is_dir():
@@ -154,7 +82,7 @@ def _run(arguments: argparse.Namespace, report: "_Report", engine_python: str) -
     output = arguments.output.resolve()
     tasks, notes = plan(arguments.files, output, f".{arguments.format}", arguments.lods)
     for note in notes:
-        _say(note)
+        say(note)
     if arguments.overwrite or not all(task.output.exists() for task in tasks):
         _check_writable(output)
 
@@ -169,15 +97,18 @@ def _run(arguments: argparse.Namespace, report: "_Report", engine_python: str) -
         for number, task in enumerate(tasks, 1):
             one = _one(jobs, task, Path(working) / str(number), arguments)
             report.add(one.report)
-            _say(f"[{number}/{len(tasks)}] {_sentence(one.report)}")
+            say(f"[{number}/{len(tasks)}] {sentence(one.report)}")
             if one.files:
                 made.append(one)
             code = one.report.get("code", "")
             if code == "BAD_OPTION":
                 return USAGE
             codes += [code] if code else []
+            if report.problem:
+                say(report.problem)
+                codes.append("CANNOT_WRITE")
             if code in OUT_OF_ORDER:
-                _say(f"Stopped: no other file can work. {len(tasks) - number} not tried.")
+                say(f"Stopped: no other file can work. {len(tasks) - number} not tried.")
                 break
         if arguments.blend is not None and made:
             codes += _save_together(made, arguments)
@@ -316,62 +247,15 @@ def _save_together(made: list[_Made], arguments: argparse.Namespace) -> list[str
         path.parent.mkdir(parents=True, exist_ok=True)
         bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True)
     except (OSError, RuntimeError) as error:
-        _say(f"Could not write {path}: {str(error).removeprefix('Error: ').strip()}")
+        say(f"Could not write {path}: {str(error).removeprefix('Error: ').strip()}")
         return ["CANNOT_WRITE"]
-    _say(f"{path}: {len(made)} objects side by side")
+    say(f"{path}: {len(made)} objects side by side")
     return []
 
 
 def _empty_file() -> None:
     """A new file without objects; preferences and add-ons stay as they are."""
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
-
-
-# ---------------------------------------------------------------------------
-# What is told
-
-
-class _Report:
-    """A file to which each mesh adds a JSON line as soon as it is done."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> "_Report":
-        if self._path is not None:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(self._path, "a", encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"Could not write the report {self._path}: {error.strerror or error}.") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def add(self, record: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            self._file.flush()
-
-
-def _sentence(record: dict[str, Any]) -> str:
-    source = Path(record.get("picture") or record["splats"]).name
-    if record["status"] == "skipped":
-        return f"{source}: {record['output']} exists, skipped (--overwrite makes it anew)"
-    if record["status"] == "failed":
-        return f"{source}: failed: {record['message']} {record['hint']}".rstrip()
-    closed = "watertight" if record.get("watertight") else "not watertight"
-    warnings = "".join(f"\n    {warning}" for warning in record.get("warnings", ()))
-    return f"{source}: {record['faces']:,} faces, {closed}, {record['total_seconds']:.1f} s{warnings}"
-
-
-def _say(text: str) -> None:
-    """A line on stdout, whatever the terminal's encoding lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 # ---------------------------------------------------------------------------
