@@ -6,19 +6,37 @@ Nothing here is heavy: the work happens in a child process (`engine/`), and this
 """
 
 from pathlib import Path
+from types import ModuleType
 
 # In the installed extension `engine/` lies in this folder; in a checkout it lies beside it.
 if not (Path(__file__).parent / "engine").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
 
+def _parts() -> tuple[ModuleType, ...]:
+    """Everything that registers something, each after what it needs."""
+    from . import (
+        batch,
+        keymap,
+        operators,
+        panels,
+        preferences,
+        properties,
+        session,
+        status_bar,
+        thumbnails,
+        translations,
+    )
+
+    settings = (translations, preferences, thumbnails, properties)
+    return (*settings, operators, panels, keymap, session, status_bar, batch)
+
+
 def register() -> None:
     """Makes classes, the session and the command known to Blender. An error undoes what was done."""
-    from . import batch, operators, panels, preferences, properties, session, thumbnails, translations
-
     done = []
     try:
-        for part in (translations, preferences, thumbnails, properties, operators, panels, session, batch):
+        for part in _parts():
             part.register()
             done.append(part)
     except Exception:
@@ -29,7 +47,5 @@ def register() -> None:
 
 def unregister() -> None:
     """Ends the engine and takes everything back, in the reverse order."""
-    from . import batch, operators, panels, preferences, properties, session, thumbnails, translations
-
-    for part in (batch, session, panels, operators, properties, thumbnails, preferences, translations):
+    for part in reversed(_parts()):
         part.unregister()

@@ -184,13 +184,15 @@ def _tick() -> float | None:
 
 
 def redraw() -> None:
-    """Draws sidebars and preferences anew, and not the views beside them: a scene can be slow to draw."""
+    """Draws sidebars, preferences and status bars anew, and not the views beside them: a scene can be slow to draw."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "PREFERENCES"):
                 for region in area.regions:
                     if region.type == ("UI" if area.type == "VIEW_3D" else "WINDOW"):
                         region.tag_redraw()
+    # Status bars are in no screen; they listen to which view layer is in view.
+    bpy.msgbus.publish_rna(key=(bpy.types.Window, "view_layer"))
 
 
 @bpy.app.handlers.persistent

@@ -73,7 +73,7 @@ def _pattern(template: str) -> re.Pattern[str]:
     for place in _PLACEHOLDER.finditer(template):
         pieces.append(re.escape(template[end : place.start()]))
         name, end = place[1], place.end()
-        pieces.append(f"(?P={name})" if name in known else f"(?P<{name}>.+?)")
+        pieces.append(f"(?P={name})" if name in known else f"(?P<{name}>.*?)")
         known.add(name)
     return re.compile("".join([*pieces, re.escape(template[end:])]), re.DOTALL)
 

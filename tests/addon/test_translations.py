@@ -5,6 +5,8 @@ import pytest
 
 from addon import translations
 
+from .visible_strings import strings_of
+
 
 @pytest.fixture
 def in_a_language(monkeypatch):
@@ -53,3 +55,33 @@ def test_formats_of_numbers_are_no_part_of_a_template(in_a_language):
     in_a_language({"{count:,} faces": "{count:,} Flächen"})
     assert translations.told("{count:,} faces").format(count=20000) == "20,000 Flächen"
     assert translations.told("20,000 faces") == "20,000 Flächen"
+
+
+# --- The finder of texts ---------------------------------------------------------------------------------------------
+
+SOURCE = '''
+"""No text of the user's."""
+from bpy.props import EnumProperty
+
+class X_OT_one(Operator):
+    """Make a thing"""
+    bl_idname = "x.one"
+    bl_label = "One Thing"
+    kind: EnumProperty(name="Kind", description="What it is", items=[("a", "Round", "As a ball")], default="a")
+
+    def execute(self, context):
+        """Explains the code."""
+        self.report({"ERROR"}, f"There is no file {self.path.name}, of {len(files)}")
+        layout.operator("x.two", text="Go" if ready else "Wait", icon="MESH_DATA")
+        layout.label(text=told("{count:,} left").format(count=3))
+        raise ThingError("BAD_THING", "It broke.", hint="Mend it.")
+
+def _title():
+    return "Some Title"
+'''
+
+
+def test_the_finder_finds_every_kind_of_text_and_nothing_else():
+    found = sorted(shown.text for shown in strings_of(SOURCE))
+    words = ["Make a thing", "One Thing", "Kind", "What it is", "Round", "As a ball", "Go", "Wait", "Some Title"]
+    assert found == sorted([*words, "There is no file {name}, of {files}", "{count:,} left", "It broke.", "Mend it."])
