@@ -105,6 +105,12 @@ class MeshOptions:
         min=0,
         max=3,
     )
+    save_splats: BoolProperty(
+        name="Keep Splats",
+        description="Also keep the Gaussian splats the mesh is made from, as a .ply file that lies over the mesh: "
+        "to look at them beside it, and for other programs",
+        default=False,
+    )
     views: IntProperty(
         name="Rendered Views",
         description="Renders of the splats laid over the texture: sharper, and slower. 0 leaves them out; "
