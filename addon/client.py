@@ -20,9 +20,13 @@ from .wire import protocol
 
 START_SECONDS = 120
 """How long an engine may take to say hello: the first start compiles its kernels."""
-CANCEL_GRACE_SECONDS = 5
-"""How long a cancelled job may take to stop by itself before the engine is ended."""
+CANCEL_GRACE_SECONDS = 1.2
+"""How long a cancelled job may take to stop by itself before the engine is ended: together with the two below, less
+than the two seconds after which the machine is to be free again."""
+LEAVE_GRACE_SECONDS = 0.3
+"""How long an engine may take to leave after its stdin was closed, and again after it was told to terminate."""
 STOP_GRACE_SECONDS = 3
+LOG_TAIL_BYTES = 8192
 LOG_TAIL_LINES = 12
 LOGS_KEPT = 10
 
@@ -62,8 +66,9 @@ class EngineProcess:
         self._clock = clock
         self._started = clock()
         self._ending: tuple[str, str, str] | None = None
-        self._kill_at: float | None = None
+        self._cancelled_by: float | None = None
         self._terminate_at: float | None = None
+        self._kill_at: float | None = None
         self._output_ended_at: float | None = None
         self._exited = False
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
@@ -95,20 +100,30 @@ class EngineProcess:
         """Whether requests can still be sent."""
         return not self._exited and self._ending is None
 
-    def send(self, message: protocol.Request) -> None:
-        """Sends one message. An engine that is just ending does not take it; `poll` then tells that it ended."""
+    def send(self, message: protocol.Request) -> bool:
+        """Sends one message and returns whether it could be sent. `poll` tells of an engine that is just ending."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(protocol.encode(message))
             self._process.stdin.flush()
         except (OSError, ValueError):
-            self._end_with("ENGINE_DIED", "The engine stopped listening.", "Try again.")
+            self.end("ENGINE_DIED", "The engine stopped listening.", "Try again.")
+            return False
+        return True
 
     def cancel(self, job: str) -> None:
         """Asks the engine to stop a job; one that does not answer in time is ended."""
         self.send(protocol.Cancel(job))
-        if self._terminate_at is None:
-            self._terminate_at = self._clock() + CANCEL_GRACE_SECONDS
+        if self._cancelled_by is None:
+            self._cancelled_by = self._clock() + CANCEL_GRACE_SECONDS
+
+    def end(self, code: str, message: str, hint: str) -> None:
+        """Ends the engine without waiting: first kindly, by closing its stdin. `Exited` follows when it is gone."""
+        self._cancelled_by = None
+        if self._ending is None and not self._exited:
+            self._ending = (code, message, hint)
+            _close(self._process.stdin)
+            self._terminate_at = self._clock() + LEAVE_GRACE_SECONDS
 
     def poll(self) -> list[Event]:
         """What the engine said since the last call. Never waits."""
@@ -145,7 +160,9 @@ class EngineProcess:
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
         """The last lines the engine wrote to its log."""
         try:
-            content = self.log.read_bytes()[-8192:]
+            with open(self.log, "rb") as log:
+                log.seek(max(0, os.fstat(log.fileno()).st_size - LOG_TAIL_BYTES))
+                content = log.read()
         except OSError:
             return ""
         return "\n".join(content.decode(errors="replace").strip().splitlines()[-lines:])
@@ -169,36 +186,36 @@ class EngineProcess:
             elif self.hello is None:
                 raise protocol.BadMessage(f"The engine sent {message.kind!r} before its hello.")
         except protocol.BadMessage as error:
-            hint = "Update Gaussmith so that add-on and engine match." if self.hello is None else "Try again."
-            self._end_with("BAD_MESSAGE", str(error), hint)
+            if isinstance(error, protocol.OtherProtocol):
+                self.end("OTHER_PROTOCOL", str(error), "After an update, restart Blender; or install Gaussmith again.")
+            elif self.hello is None:
+                self.end("BAD_MESSAGE", str(error), "Update Gaussmith so that add-on and engine match.")
+            else:
+                self.end("BAD_MESSAGE", str(error), "Try again.")
             return None
         if isinstance(message, protocol.Result | protocol.Error | protocol.CancelledJob):
-            self._terminate_at = None
+            self._cancelled_by = None
         return message
 
     def _watch_clock(self) -> None:
         now = self._clock()
         if self.hello is None and self._ending is None and now - self._started > START_SECONDS:
-            self._end_with("NO_HELLO", f"The engine did not start within {START_SECONDS} s.", "See its log.")
-        if self._terminate_at is not None and now > self._terminate_at:
-            self._end_with("CANCELLED", "The engine was ended because it did not stop in time.", "")
+            self.end("NO_HELLO", f"The engine did not start within {START_SECONDS} s.", "See its log.")
+        if self._cancelled_by is not None and now > self._cancelled_by:
+            self.end("CANCELLED", "The engine was ended because it did not stop in time.", "")
         if self._output_ended_at is not None and now > self._output_ended_at + STOP_GRACE_SECONDS and self.alive:
-            self._end_with("ENGINE_DIED", "The engine closed its output.", "Try again; the log says more.")
+            self.end("ENGINE_DIED", "The engine closed its output.", "Try again; the log says more.")
+        if self._terminate_at is not None and now > self._terminate_at:
+            self._signal(signal.SIGTERM)
+            self._terminate_at, self._kill_at = None, now + LEAVE_GRACE_SECONDS
         if self._kill_at is not None and now > self._kill_at:
             self._signal(_KILL)
             self._kill_at = None
 
-    def _end_with(self, code: str, message: str, hint: str) -> None:
-        """Ends the engine, first kindly; `Exited` follows when it is gone."""
-        self._terminate_at = None
-        if self._ending is None and not self._exited:
-            self._ending = (code, message, hint)
-            self._signal(signal.SIGTERM)
-            self._kill_at = self._clock() + STOP_GRACE_SECONDS
-
     def _exit(self) -> Exited:
         self._exited = True
         _close(self._process.stdin)
+        _close(self._process.stdout)
         code, message, hint = self._ending or (
             "ENGINE_DIED",
             f"The engine ended unexpectedly ({_describe_status(self._process.returncode)}).",

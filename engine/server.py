@@ -4,6 +4,7 @@
     reader thread                               main thread, the only one that computes
       line -> message -> queue  ------------->    job -> pipeline -> result, error or cancelled
       cancel: marks the job                       every report of progress looks at the mark
+      ask: answers with facts at once
       end of stdin: the parent is gone, exit at once
 
 Descriptor 1 is kept privately and then pointed at stderr, and descriptor 0 at nothing, so that neither a library's
@@ -24,16 +25,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from engine import __version__
-from engine.device import choose_device
+from engine.device import choose_device, process_memory
 from engine.errors import Cancelled, explain
 from engine.options import mesh_options
 from engine.paths import lod_paths, part_of
 from engine.protocol import (
     PROTOCOL,
+    Ask,
     BadMessage,
     Cancel,
     CancelledJob,
     Error,
+    Facts,
     Generate,
     Hello,
     MakeMesh,
@@ -105,7 +108,8 @@ class Server:
 
     def run(self) -> NoReturn:
         """Says hello, then works until `shutdown` or the end of stdin ends the process."""
-        self._send(Hello(PROTOCOL, __version__, [str(choose_device())]))
+        device = choose_device()
+        self._send(Hello(PROTOCOL, __version__, [str(device)], device.card))
         threading.Thread(target=self._read, name="wire", daemon=True).start()
         # What every job imports, while the user still looks at the panel. A missing package is told by the job.
         with contextlib.suppress(ImportError):
@@ -158,6 +162,8 @@ class Server:
                     self._send(CancelledJob(message.id))
                 elif job:
                     job.cancelled.set()
+        elif isinstance(message, Ask):
+            self._send(Facts(process_memory(), networks=sorted(self._generators)))
         elif isinstance(message, Unload):
             self._queue.put(message)
         elif isinstance(message, Shutdown):

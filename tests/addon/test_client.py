@@ -52,7 +52,7 @@ def test_prints_of_libraries_go_to_the_log_and_not_to_the_wire(engines, tmp_path
 def test_another_protocol_is_refused_saying_which_side_to_update(engines, monkeypatch):
     monkeypatch.setenv("GAUSSMITH_FAKE", "protocol")
     event = until(engines(), Exited)
-    assert event.code == "BAD_MESSAGE"
+    assert event.code == "OTHER_PROTOCOL"
     assert "protocol 99" in event.message
     assert "update the add-on" in event.message
 
@@ -109,6 +109,45 @@ def test_a_cancel_without_answer_ends_the_engine(engines, tmp_path, monkeypatch)
     engine.cancel("1")
     assert until(engine, Exited).code == "CANCELLED"
     assert gone(engine.pid)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hang", "frozen"])
+def test_two_seconds_after_a_cancel_the_machine_is_free_whatever_the_engine_does(engines, tmp_path, name):
+    engine = engines()
+    engine.send(generate(tmp_path, name))
+    until(engine, protocol.Progress)
+    begin = time.monotonic()
+    engine.cancel("1")
+    until(engine, Exited)
+    assert time.monotonic() - begin < 2
+    assert not alive(engine.pid)
+
+
+def test_an_engine_is_ended_without_waiting_for_it(engines):
+    engine = engines()
+    until(engine, protocol.Hello)
+    begin = time.monotonic()
+    engine.end("UNLOADED", "The engine was unloaded.", "")
+    assert time.monotonic() - begin < 0.05
+    assert not engine.alive
+    assert not engine.send(protocol.Ask())
+    assert until(engine, Exited, 2).code == "UNLOADED"
+    assert not alive(engine.pid)
+
+
+def test_a_long_log_is_read_from_its_end_only(engines):
+    engine = engines()
+    until(engine, protocol.Hello)
+    engine.stop()
+    with open(engine.log, "r+b") as log:
+        log.truncate(1 << 31)
+        log.seek(0, os.SEEK_END)
+        log.write(b"\nthe last words\n")
+    begin = time.monotonic()
+    assert engine.log_tail().endswith("the last words")
+    assert time.monotonic() - begin < 0.1
+    engine.log.unlink()
 
 
 def test_a_cancel_that_is_answered_leaves_the_engine_alive(engines, tmp_path, monkeypatch):
