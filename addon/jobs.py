@@ -118,12 +118,15 @@ class JobQueue:
         """Whether an engine takes turns with those of other Blenders."""
         self.trouble: JobError | None = None
         """Why the last engine could not be used at all, until one can."""
+        self.facts: protocol.Facts | None = None
+        """What the engine last told of itself."""
         self.idle_since: float | None = None
         """When the engine last had nothing to do, on the queue's clock; None while it works or there is none."""
         self._start_engine = start_engine
         self._clock = clock
         self._current: Job | None = None
         self._turns: Turns | None = None
+        self._asked = False
 
     @property
     def current(self) -> Job | None:
@@ -213,6 +216,11 @@ class JobQueue:
                 self._give_up(job, f"No result after {timeout:g} s.", "Give it more time, or see the log.")
         return job.state
 
+    def ask(self) -> None:
+        """Asks the engine for facts about itself, unless it still owes an answer."""
+        if self.engine is not None and self.engine.hello is not None and self.engine.alive and not self._asked:
+            self._asked = self.engine.send(protocol.Ask())
+
     def unload(self) -> bool:
         """Ends an engine that has nothing to do, which gives all its memory back; the next job starts another.
 
@@ -232,7 +240,11 @@ class JobQueue:
         self._leave_turn()
         if self.engine is not None:
             self.engine.stop()
-            self.engine = self.idle_since = None
+            self._forget_engine()
+
+    def _forget_engine(self) -> None:
+        self.engine = self.idle_since = self.facts = None
+        self._asked = False
 
     def _give_up(self, job: Job, message: str, hint: str) -> None:
         detail = self.engine.log_tail() if self.engine is not None else ""
@@ -258,8 +270,11 @@ class JobQueue:
         if isinstance(event, protocol.Hello):
             self.trouble = None  # `_advance` goes on
             return
+        if isinstance(event, protocol.Facts):
+            self.facts, self._asked = event, False
+            return
         job = self._current
-        if job is None or isinstance(event, protocol.Facts) or event.id not in (job.id, ""):
+        if job is None or event.id not in (job.id, ""):
             return  # late words of a finished job are of no interest
         job.heard = self._clock()
         if isinstance(event, protocol.Progress):
@@ -282,7 +297,7 @@ class JobQueue:
     def _engine_ended(self, event: Exited) -> None:
         assert self.engine is not None
         was_usable = self.engine.hello is not None
-        self.engine = self.idle_since = None
+        self._forget_engine()
         job = self._current
         if not was_usable and event.code != "UNLOADED":
             self.trouble = JobError(event.code, event.message, event.hint, event.log_tail)

@@ -8,6 +8,7 @@ Panels only read from here. One timer takes what the engine and the background c
 import atexit
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import bpy
 
 from . import delivery, engine_life, splat_files, thumbnails
 from .delivery import import_ready, on_imported
+from .estimates import Estimates
 from .glb import GlbError
 from .jobs import Job, JobError, JobQueue, State
 from .options import PictureOptions, chosen
@@ -34,7 +36,10 @@ SPACING = 1.25
 
 class _Session:
     def __init__(self) -> None:
-        self.jobs = JobQueue(engine_life.start_engine)
+        self.jobs = JobQueue(
+            engine_life.start_engine, estimates=Estimates(engine_life.user_folder("learned") / "timings.json")
+        )
+        self.jobs.turns_for = engine_life.turns_for
         self.folder: Path | None = None
         self.areas_to_show: set[int] = set()
 
@@ -169,15 +174,15 @@ def _tick() -> float | None:
         return None
     if _session.areas_to_show:
         _show_tabs()
-    changed = engine_life.pump()
-    changed |= _session.jobs.pump()
+    changed = _session.jobs.pump()
+    changed |= engine_life.pump(time.monotonic())
     for job in _session.jobs.jobs:
         if job.state is State.READY:
             changed |= delivery.deliver(job)
     if changed:
         redraw()
     ready_here = any(job.state is State.READY and delivery.is_here(job) for job in _session.jobs.jobs)
-    if _session.jobs.busy or engine_life.is_checking() or ready_here:
+    if _session.jobs.busy or engine_life.is_busy() or ready_here:
         return BUSY_INTERVAL
     _session.areas_to_show.clear()
     return IDLE_INTERVAL if _session.jobs.engine is not None else None
@@ -207,6 +212,7 @@ def _file_loaded(*_: Any) -> None:
 def register() -> None:
     global _session
     _session = _Session()
+    engine_life.begin(_session.jobs)
     bpy.app.handlers.load_post.append(_file_loaded)
     if not bpy.app.background:
         check_engine()
@@ -230,7 +236,7 @@ def _end() -> None:
         return
     ending, _session = _session, None
     ending.jobs.stop()
-    engine_life.forget()
+    engine_life.end()
     delivery.forget()
     if ending.folder is not None:
         shutil.rmtree(ending.folder, ignore_errors=True)
