@@ -18,6 +18,7 @@ def _parts() -> tuple[ModuleType, ...]:
     from . import (
         batch,
         keymap,
+        object_operators,
         operators,
         panels,
         preferences,
@@ -29,7 +30,7 @@ def _parts() -> tuple[ModuleType, ...]:
     )
 
     settings = (translations, preferences, thumbnails, properties)
-    return (*settings, operators, panels, keymap, session, status_bar, batch)
+    return (*settings, operators, object_operators, panels, keymap, session, status_bar, batch)
 
 
 def register() -> None:

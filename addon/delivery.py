@@ -4,14 +4,15 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import bpy
 
-from . import scene
+from . import results, scene
 from .jobs import Job, JobError, State
 from .record import make_record
+from .result_options import ResultChoice, result_choice
 
 Listener = Callable[[Job, list[bpy.types.Object]], None]
 
@@ -25,6 +26,7 @@ class Target:
     location: tuple[float, float, float]
     replace: str | None = None
     """Name of the object whose mesh the result takes the place of."""
+    choice: ResultChoice = field(default_factory=ResultChoice)
 
 
 on_imported: list[Listener] = []
@@ -35,9 +37,10 @@ _holds: dict[str, str] = {}  # why a READY job is not imported yet, by id
 
 
 def target_here(context: bpy.types.Context, shift: float = 0.0, replace: str | None = None) -> Target:
-    """The file and scene in view, at the 3D cursor or `shift` beside it along x."""
+    """The file and scene in view with its settings, at the 3D cursor or `shift` beside it along x."""
     cursor = context.scene.cursor.location
-    return Target(_file, context.scene.name, (cursor.x + shift, cursor.y, cursor.z), replace)
+    choice = result_choice(context.scene.gaussmith)
+    return Target(_file, context.scene.name, (cursor.x + shift, cursor.y, cursor.z), replace, choice)
 
 
 def another_file() -> None:
@@ -57,19 +60,27 @@ def hold_of(job: Job) -> str:
 
 
 def import_ready(job: Job, context: bpy.types.Context) -> bpy.types.Object:
-    """Makes the object of a READY job in the scene in view. Raises `GlbError` or `OSError` for a damaged file."""
+    """Makes the object of a READY job in the scene in view, as chosen when it was asked for. The selection stays as
+    it is unless that was chosen too, or there is no window. Raises `GlbError` or `OSError` for a damaged file.
+    """
     assert job.result is not None
     target = job.context
     is_home = is_here(job) and target.scene == context.scene.name
     location = target.location if is_home else tuple(context.scene.cursor.location)
-    objects = scene.import_meshes(
+    placed = results.place(
         job.result.files,
         name=job.name,
         record=make_record(job.request, job.result),
         location=None if job.request.options.get("keep_frame") else location,
-        collection=context.collection,
+        context=context,
+        choice=target.choice,
+        replacing=target.replace if is_home else None,
+        saved_splats=job.result.report.get("saved_splats"),
     )
-    scene.select_only(objects[0], context.view_layer)
+    objects = placed.objects
+    job.notices += placed.notes
+    if target.choice.select_result or bpy.app.background:
+        scene.select_only(objects[0], context.view_layer)
     job.done()
     _holds.pop(job.id, None)
     for listener in on_imported:

@@ -7,6 +7,7 @@ from bpy.props import PointerProperty, StringProperty
 
 from . import thumbnails
 from .options import PictureOptions
+from .result_options import ResultOptions
 
 _PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 
@@ -15,7 +16,7 @@ def _picture_changed(settings: "GaussmithSettings", _context: bpy.types.Context)
     thumbnails.load(settings.picture)
 
 
-class GaussmithSettings(PictureOptions, bpy.types.PropertyGroup):
+class GaussmithSettings(ResultOptions, PictureOptions, bpy.types.PropertyGroup):
     """What the next mesh is made from and how."""
 
     picture: StringProperty(

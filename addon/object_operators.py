@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
+"""What can be done with an object that was generated: a new mesh, splats, a collision hull, an asset."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import bpy
+from bpy.props import BoolProperty, EnumProperty, StringProperty
+
+from . import assets, collision, engine_life, options, replace, session, splats_view
+from .record import RECORD, read_record
+from .result_options import result_choice
+from .splat_points import SplatPointsError
+from .translations import told
+
+
+class _OfObject:
+    """An operator on the active object, which must be one that was generated here."""
+
+    @classmethod
+    def poll(cls: Any, context: bpy.types.Context) -> bool:
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Go back to Object Mode first")
+            return False
+        if context.object is None or RECORD not in context.object:
+            cls.poll_message_set("Choose an object that was generated first")
+            return False
+        return True
+
+
+class GAUSSMITH_OT_regenerate(_OfObject, bpy.types.Operator):
+    """Make the mesh of this object again from its picture. The object keeps its place, modifiers and material slots"""
+
+    bl_idname = "gaussmith.regenerate"
+    bl_label = "Regenerate Mesh"
+    bl_options: ClassVar = set()
+
+    new_seed: BoolProperty(
+        name="New Seed",
+        description="Take the seed after the one it was made with",
+        default=False,
+        options={"SKIP_SAVE"},
+    )
+    scene_settings: BoolProperty(
+        name="Scene Settings",
+        description="Take the settings of the scene, instead of those the object was made with",
+        default=False,
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not super().poll(context):
+            return False
+        if "picture" not in (read_record(context.object) or {}):
+            cls.poll_message_set("This object was not made from a picture")
+            return False
+        if engine_life.engine_state().kind == "PROBLEM":
+            cls.poll_message_set("The engine is not ready")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        ob, record = context.object, read_record(context.object) or {}
+        if told_why := replace.problem(ob.name):
+            self.report({"ERROR"}, told(told_why))
+            return {"CANCELLED"}
+        wanted = None if self.scene_settings else _known_options(record)
+        held = record.get("seed")
+        seed = held if isinstance(held, int) else 0
+        if self.new_seed:
+            seed = (seed + 1) % (options.LARGEST_INT + 1)
+        job = session.submit_picture(Path(record["picture"]), context, seed=seed, options=wanted, replace=ob.name)
+        if bpy.app.background:
+            session.wait(job, context)
+            if job.error is not None:
+                self.report({"ERROR"}, f"{job.name}: {told(job.error.message)} {told(job.error.hint)}")
+        return {"FINISHED"}
+
+
+def _known_options(record: dict[str, Any]) -> dict[str, Any]:
+    """The options in a record that this version knows: it may be from another one."""
+    found = record.get("options")
+    names = options.properties(options.PictureOptions)
+    return {name: value for name, value in found.items() if name in names} if isinstance(found, dict) else {}
+
+
+class GAUSSMITH_OT_preview_splats(_OfObject, bpy.types.Operator):
+    """Show the Gaussian splats this mesh was made from in its place, or the mesh again"""
+
+    bl_idname = "gaussmith.preview_splats"
+    bl_label = "Preview Splats"
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if not super().poll(context):
+            return False
+        if not (read_record(context.object) or {}).get("splats_file"):
+            cls.poll_message_set("No splats were kept with this object. Choose Keep Splats before you generate")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        ob = context.object
+        try:
+            cloud = splats_view.cloud_for(ob)
+        except (SplatPointsError, OSError) as error:
+            self.report({"ERROR"}, told(str(error)))
+            return {"CANCELLED"}
+        splats_view.show_splats(ob, cloud, not cloud.visible_get(view_layer=context.view_layer))
+        return {"FINISHED"}
+
+
+class GAUSSMITH_OT_reveal_splats(_OfObject, bpy.types.Operator):
+    """Open the folder with the .ply file of the splats this mesh was made from"""
+
+    bl_idname = "gaussmith.reveal_splats"
+    bl_label = "Show Splats File"
+    bl_options: ClassVar = {"INTERNAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        try:
+            file = splats_view.kept_file(context.object)
+        except SplatPointsError as error:
+            self.report({"ERROR"}, told(str(error)))
+            return {"CANCELLED"}
+        return bpy.ops.wm.path_open(filepath=str(file.parent))
+
+
+class GAUSSMITH_OT_add_collision(bpy.types.Operator):
+    """Add a convex hull of few faces to each selected mesh, as its child"""
+
+    bl_idname = "gaussmith.add_collision"
+    bl_label = "Add Collision Hull"
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+
+    kind: EnumProperty(
+        name="Name",
+        description="How the hull is called",
+        items=[
+            ("PLAIN", "Convex Hull", "Called after the object, with _collision behind"),
+            ("UNREAL", "For Unreal", "Called as Unreal's importer expects: UCX_ before the object's name"),
+            ("GODOT", "For Godot", "Called as Godot's importer expects: -convcolonly behind the object's name"),
+        ],
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode != "OBJECT" or not any(ob.type == "MESH" for ob in context.selected_objects):
+            cls.poll_message_set("Select a mesh in Object Mode first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        made = 0
+        for ob in context.selected_objects:
+            if ob.type != "MESH" or collision.PART in ob:
+                continue
+            if ob.library or not ob.users_collection or all(c.library for c in ob.users_collection):
+                self.report({"WARNING"}, told("{name} is linked from another file").format(name=ob.name))
+                continue
+            try:
+                collision.add_hull(ob, self.kind)
+                made += 1
+            except collision.HullError as error:
+                self.report({"WARNING"}, told(str(error)))
+        return {"FINISHED"} if made else {"CANCELLED"}
+
+
+class GAUSSMITH_OT_save_asset(bpy.types.Operator):
+    """Make the selected meshes assets with a preview picture, in this file or in a library"""
+
+    bl_idname = "gaussmith.save_asset"
+    bl_label = "Save as Asset"
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+
+    library: StringProperty(
+        name="Library",
+        description="Asset library to save the object in, as a file of its own. Leave empty for the scene's choice",
+        options={"SKIP_SAVE"},
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode != "OBJECT" or not any(ob.type == "MESH" for ob in context.selected_objects):
+            cls.poll_message_set("Select a mesh in Object Mode first")
+            return False
+        return True
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        choice = result_choice(context.scene.gaussmith, asset_library=self.library)
+        saved = []
+        for ob in context.selected_objects:
+            if ob.type == "MESH" and collision.PART not in ob:
+                try:
+                    saved.append((ob.name, assets.save_asset(ob, choice)))
+                except assets.AssetError as error:
+                    self.report({"WARNING"}, told(str(error)))
+        if not saved:
+            return {"CANCELLED"}
+        name, file = saved[0]
+        place = file if file is not None else told("this file")
+        self.report({"INFO"}, told("Saved {name} in {place}").format(name=name, place=place))
+        return {"FINISHED"}
+
+
+def draw_object(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+    """What can be done with the active object, for the panel about it."""
+    ob = context.object
+    if ob is None:
+        return
+    column = layout.column(align=True)
+    row = column.row(align=True)
+    row.operator("gaussmith.regenerate", icon="FILE_REFRESH")
+    row.operator("gaussmith.regenerate", text="New Seed", icon="DOT").new_seed = True
+    row = column.row(align=True)
+    cloud = splats_view.cloud_of(ob)
+    shown = cloud is not None and cloud.visible_get()
+    text = "Show Mesh" if shown else "Preview Splats"
+    row.operator("gaussmith.preview_splats", text=text, icon="OUTLINER_OB_POINTCLOUD")
+    row.operator("gaussmith.reveal_splats", text="", icon="FILE_FOLDER")
+    row = column.row(align=True)
+    row.operator("gaussmith.add_collision", text="Collision Hull", icon="MESH_ICOSPHERE")
+    row.operator("gaussmith.save_asset", icon="ASSET_MANAGER")
+
+
+_CLASSES = (
+    GAUSSMITH_OT_regenerate,
+    GAUSSMITH_OT_preview_splats,
+    GAUSSMITH_OT_reveal_splats,
+    GAUSSMITH_OT_add_collision,
+    GAUSSMITH_OT_save_asset,
+)
+
+register, unregister = bpy.utils.register_classes_factory(_CLASSES)
