@@ -163,7 +163,7 @@ class Server:
                 elif job:
                     job.cancelled.set()
         elif isinstance(message, Ask):
-            self._send(Facts(process_memory(), networks=sorted(self._generators)))
+            self._send(Facts(process_memory(), networks=sorted(tuple(self._generators))))
         elif isinstance(message, Unload):
             self._queue.put(message)
         elif isinstance(message, Shutdown):
