@@ -40,9 +40,9 @@ def save_asset(ob: bpy.types.Object, choice: ResultChoice) -> Path | None:
         catalog = ensure_catalog(folder, choice.asset_catalog) if clean_catalog(choice.asset_catalog) else ""
         target = free_path(folder, ob.name, ".blend")
         _write(ob, target, choice, catalog)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).removeprefix("Error: ").strip()
-        raise AssetError(f"Could not save {ob.name} in {folder}: {reason}") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise AssetError(f"Could not save {ob.name} in {folder}: {reason}.") from error
     return target
 
 
@@ -146,9 +146,14 @@ def _write(ob: bpy.types.Object, target: Path, choice: ResultChoice, catalog: st
         ob.name = f"{copy.name} (saving)"
         copy.name = name
         mark(copy, choice, catalog)
-        bpy.data.libraries.write(str(part), {copy}, fake_user=True, compress=True)
-        if not part.is_file() or not part.stat().st_size:
-            raise OSError(f"Blender wrote no {part.name}.")
+        try:  # compressed, a file on a full disk would be cut off without an error
+            bpy.data.libraries.write(str(part), {copy}, fake_user=True, compress=False)
+            with bpy.data.libraries.load(str(part), assets_only=True) as (written, _):
+                whole = name in written.objects
+        except RuntimeError:  # whose reason is any, "Success" among them
+            whole = False
+        if not whole:
+            raise OSError(0, "Blender could not write the file, check your permission and the free space on the disk")
         os.replace(part, target)
     finally:
         bpy.data.objects.remove(copy)

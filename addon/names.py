@@ -9,6 +9,8 @@ from pathlib import Path
 
 NAME_BYTES = 63
 """Longest name of a data-block before Blender 5.0, in bytes of UTF-8."""
+AFFIX_BYTES = len("-convcolonly") + len(".000")
+"""What is kept free behind a name."""
 FILE_BYTES = 200
 """Longest file name made here, in bytes: file systems take 255, and programs append to names."""
 WINDOWS_PATH = 259
@@ -26,9 +28,10 @@ class PathTooLongError(OSError):
 def block_name(name: str, before: str = "", after: str = "", longest: int = NAME_BYTES) -> str:
     """`name` between two affixes as a data-block can be called: valid Unicode without control characters, not too long.
 
-    Room is left for the number Blender puts behind a name that is taken.
+    A name without affixes leaves room for those of what is called after it, and for the number Blender puts behind a
+    name that is taken.
     """
-    room = longest - len(".000") - len(before.encode()) - len(after.encode())
+    room = longest - (len(before.encode()) + len(after.encode()) or AFFIX_BYTES)
     return before + (_cut(_clean(name), room) or FALLBACK) + after
 
 

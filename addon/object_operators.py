@@ -93,6 +93,12 @@ class GAUSSMITH_OT_preview_splats(_OfObject, bpy.types.Operator):
     bl_label = "Preview Splats"
     bl_options: ClassVar = {"REGISTER", "UNDO"}
 
+    ellipsoids: BoolProperty(
+        name="Ellipsoids",
+        description="Show each splat in its shape, instead of as a round point: truer, and slower",
+        default=False,
+    )
+
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         if not super().poll(context):
@@ -109,6 +115,7 @@ class GAUSSMITH_OT_preview_splats(_OfObject, bpy.types.Operator):
         except (SplatPointsError, OSError) as error:
             self.report({"ERROR"}, told(str(error)))
             return {"CANCELLED"}
+        splats_view.set_input(cloud, "Ellipsoids", self.ellipsoids)
         splats_view.show_splats(ob, cloud, not cloud.visible_get(view_layer=context.view_layer))
         return {"FINISHED"}
 

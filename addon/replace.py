@@ -17,18 +17,23 @@ TEXTURES = {"texture": "color", "normal": "normal", "occlusion": "occlusion"}
 """The image nodes of a material of ours, each with the image of a result that belongs there."""
 
 
+def object_called(name: str) -> bpy.types.Object | None:
+    """The object of this name, of this file rather than of a linked one."""
+    return bpy.data.objects.get((name, None)) or bpy.data.objects.get(name)
+
+
 def problem(name: str) -> str:
     """Why the mesh of the object of this name cannot be replaced, in a sentence; empty where it can."""
-    ob = bpy.data.objects.get(name)
+    ob = object_called(name)
     if ob is None:
         return f"{name} is gone, so the mesh is a new object."
     if ob.type != "MESH":
         return f"{name} is no mesh any more, so the mesh is a new object."
+    if ob.override_library or ob.data.override_library:
+        return f"{name} is a library override, so the mesh is a new object."
     if ob.library or ob.data.library:
         source = Path((ob.library or ob.data.library).filepath).name
         return f"{name} is linked from {source}, so the mesh is a new object."
-    if ob.override_library or ob.data.override_library:
-        return f"{name} is a library override, so the mesh is a new object."
     if busy := next((user for user in _sharing(ob.data) if user.mode != "OBJECT"), None):
         return f"{busy.name} is being edited, so the mesh is a new object."
     return ""
@@ -67,7 +72,7 @@ def _sharing(mesh: bpy.types.Mesh) -> list[bpy.types.Object]:
 
 
 def _level_of(ob: bpy.types.Object, level: int) -> bpy.types.Object | None:
-    found = bpy.data.objects.get(scene.level_name(ob, level))
+    found = object_called(scene.level_name(ob, level))
     usable = found is not None and found.type == "MESH" and not problem(found.name)
     return found if usable and (read_record(found) or {}).get("lod") == level else None
 
@@ -103,7 +108,7 @@ def _dress(mesh: bpy.types.Mesh, ob: bpy.types.Object, content: TexturedMesh, ed
     if {name for name, image in TEXTURES.items() if getattr(content, image)} != nodes.keys():
         _set_material(mesh, slot, scene.new_material(ob.name, content))  # other maps than before
         return
-    if edited or material.library or _has_other_users(material, ob.data):
+    if edited or material.library or _has_other_users(material, (ob.data, mesh)):
         material = material.copy()  # others show their own meshes with it, and an edited mesh is kept
         nodes = _texture_nodes(material)
         _set_material(mesh, slot, material)
@@ -117,11 +122,12 @@ def _dress(mesh: bpy.types.Mesh, ob: bpy.types.Object, content: TexturedMesh, ed
             new.name = called
 
 
-def _has_other_users(material: bpy.types.Material, mesh: bpy.types.Mesh) -> bool:
-    """Whether a material of a mesh is also that of another one, or of an object that shows another."""
-    objects = [ob for ob in bpy.data.objects if ob.data != mesh]
-    in_slots = any(slot.link == "OBJECT" and slot.material == material for ob in objects for slot in ob.material_slots)
-    return in_slots or any(material in other.materials[:] for other in {ob.data for ob in objects if ob.type == "MESH"})
+def _has_other_users(material: bpy.types.Material, meshes: tuple[bpy.types.Mesh, ...]) -> bool:
+    """Whether a material is also that of other meshes, or of an object that shows another."""
+    slots = (slot for ob in bpy.data.objects if ob.data not in meshes for slot in ob.material_slots)
+    if any(slot.link == "OBJECT" and slot.material == material for slot in slots):
+        return True
+    return any(material in mesh.materials[:] for mesh in bpy.data.meshes if mesh not in meshes)
 
 
 def _set_material(mesh: bpy.types.Mesh, slot: bpy.types.MaterialSlot | None, material: bpy.types.Material) -> None:

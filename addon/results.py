@@ -55,8 +55,9 @@ def place(
     notes: list[str] = []
     refusal = replace.problem(replacing) if replacing is not None else ""
     if replacing is not None and not refusal:
-        replaced = bpy.data.objects[replacing]
-        objects, told = replace.replace_meshes(replaced, files, record=record, choice=choice)
+        before = replace.object_called(replacing)
+        assert before is not None
+        objects, told = replace.replace_meshes(before, files, record=record, choice=choice)
         notes += told
     else:
         notes += [refusal] if refusal else []
@@ -70,7 +71,7 @@ def place(
             shading=choice.shading,
             sharp_angle=choice.sharp_angle,
         )
-        before = bpy.data.objects.get(replacing) if replacing is not None else None
+        before = replace.object_called(replacing) if replacing is not None else None
         if before is not None:
             for ob in objects:
                 ob.matrix_world = before.matrix_world

@@ -68,6 +68,18 @@ def cloud_for(ob: bpy.types.Object) -> bpy.types.Object:
     return cloud
 
 
+def set_input(cloud: bpy.types.Object, name: str, value: Any) -> None:
+    """Sets an input of the cloud's nodes: Size, Minimum Opacity or Ellipsoids."""
+    modifier = cloud.modifiers[NODES]
+    sockets = modifier.node_group.interface.items_tree
+    identifier = next(socket.identifier for socket in sockets if socket.name == name and socket.in_out == "INPUT")
+    if bpy.app.version >= (5, 2, 0):
+        getattr(modifier.properties.inputs, identifier).value = value
+    else:
+        modifier[identifier] = value
+    cloud.update_tag()
+
+
 def kept_file(ob: bpy.types.Object) -> Path:
     """Where the splats of an object are kept. Raises `SplatPointsError` where it has none."""
     path = (read_record(ob) or {}).get("splats_file")
