@@ -17,6 +17,9 @@ def _parts() -> tuple[ModuleType, ...]:
     """Everything that registers something, each after what it needs."""
     from . import (
         batch,
+        history_operators,
+        job_operators,
+        keeping,
         keymap,
         object_operators,
         operators,
@@ -24,13 +27,15 @@ def _parts() -> tuple[ModuleType, ...]:
         preferences,
         properties,
         session,
+        source_operators,
         status_bar,
         thumbnails,
         translations,
     )
 
     settings = (translations, preferences, thumbnails, properties)
-    return (*settings, operators, object_operators, panels, keymap, session, status_bar, batch)
+    clicks = (operators, job_operators, source_operators, history_operators, object_operators)
+    return (*settings, *clicks, panels, keymap, session, keeping, status_bar, batch)
 
 
 def register() -> None:

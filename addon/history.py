@@ -6,7 +6,7 @@
         entry.json       what `Entry` holds
         teapot.glb  ...  the engine's files
         thumbnail.png
-      pictures/          pictures the entries were made from, each once, named by their content
+      pictures/          pictures the entries were made from, each once, in folders named by their content
 
 Reading and writing happen in a thread that lives as long as there is something to do. Nothing in these files is
 trusted: an entry that is damaged, or names a file outside its folder, is left alone and counted.
@@ -26,6 +26,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from .names import file_name
 
 VERSION = 1
 LARGEST_ENTRY = 1 << 20
@@ -118,9 +120,9 @@ class History:
                 self._changed()
                 self._later(lambda: self._delete(entry_id))
 
-    def keep_picture(self, data: bytes, suffix: str) -> Path:
-        """A picture that is no file of the user's, as a file named by its content. Raises `OSError`."""
-        target = self.folder / _PICTURES / f"{hashlib.sha256(data).hexdigest()[:32]}{suffix}"
+    def keep_picture(self, data: bytes, name: str) -> Path:
+        """A copy of a picture under a file name; the same bytes are written once. Raises `OSError`."""
+        target = self.folder / _PICTURES / hashlib.sha256(data).hexdigest()[:32] / name
         if not target.is_file():
             _write(target, data)
         return target
@@ -196,7 +198,7 @@ class History:
     def _copy_of(self, entry: Entry) -> str:
         """Where a copy of the picture is kept; empty where there is none to be had."""
         path = Path(entry.picture)
-        if not entry.picture or path.parent == self.folder / _PICTURES:
+        if not entry.picture or path.parent.parent == self.folder / _PICTURES:
             return entry.picture
         try:
             if path.stat().st_size > LARGEST_PICTURE or not path.is_file():
@@ -204,7 +206,7 @@ class History:
             data = path.read_bytes()
         except OSError:
             return ""  # deleted since: the mesh is there all the same
-        return str(self.keep_picture(data, path.suffix.lower()))
+        return str(self.keep_picture(data, file_name(path.stem, path.suffix.lower())))
 
     def _delete(self, entry_id: str) -> None:
         whole, part = self.folder / entry_id, self.folder / f"{entry_id}{_PART}"
@@ -213,8 +215,10 @@ class History:
         with contextlib.suppress(OSError):  # it was never written, or is open in another program and stays a leftover
             os.replace(whole, part)
         shutil.rmtree(part, ignore_errors=True)
-        if entry is not None and entry.copy and not any(other.copy == entry.copy for other in self.entries):
-            Path(entry.copy).unlink(missing_ok=True)
+        if entry is not None and entry.copy:
+            folder = Path(entry.copy).parent
+            if not any(Path(other.copy).parent == folder for other in self.entries if other.copy):
+                shutil.rmtree(folder, ignore_errors=True)
 
     # -----------------------------------------------------------------------
     # Under the lock
@@ -266,9 +270,13 @@ def _checked(content: Any, entry_id: str) -> Entry:
             raise TypeError(name)
     if not 0 <= entry.date <= LATEST_DATE or not 0 <= entry.seconds < math.inf or not 0 <= entry.seed < 1 << 31:
         raise ValueError("a number out of its range")
-    names = [*entry.files.values(), *filter(None, (entry.thumbnail, entry.copy))]
+    names = [*entry.files.values(), entry.thumbnail or _THUMBNAIL]
     if not entry.files.get("mesh") or not all(isinstance(name, str) and _is_plain_name(name) for name in names):
         raise ValueError("a file outside the folder")
+    if entry.copy:
+        folder, name = entry.copy.split("/")
+        if not _ID.fullmatch(folder) or not _is_plain_name(name):
+            raise ValueError("a picture outside the folder")
     if "\0" in entry.picture + entry.splats:
         raise ValueError("no path")
     return replace(entry, name=plain(entry.name))
@@ -295,12 +303,12 @@ def _placed(entry: Entry, folder: Path) -> Entry:
         entry,
         files={key: str(folder / name) for key, name in entry.files.items()},
         thumbnail=str(folder / entry.thumbnail) if entry.thumbnail else "",
-        copy=str(folder.parent / _PICTURES / Path(entry.copy).name) if entry.copy else "",
+        copy=str(folder.parent.joinpath(_PICTURES, *Path(entry.copy).parts[-2:])) if entry.copy else "",
     )
 
 
 def _text_of(entry: Entry) -> str:
-    copy = Path(entry.copy).name if entry.copy else ""
+    copy = "/".join(Path(entry.copy).parts[-2:])
     return json.dumps({"version": VERSION, **asdict(replace(entry, copy=copy))}, indent=1)
 
 

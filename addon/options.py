@@ -5,7 +5,7 @@
 Names, ranges, words and defaults are those of `engine/options.py`; a test compares them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import bpy
@@ -241,6 +241,23 @@ def chosen(owner: Any, options: type[MeshOptions]) -> dict[str, Any]:
             value = round(value, 6)  # properties are float32
         values[name] = value
     return values
+
+
+def defaults(options: type[MeshOptions]) -> dict[str, Any]:
+    """The options as they are before anybody chose, as `chosen` gives them."""
+    found = {name: value.keywords["default"] for name, value in properties(options).items() if name != "crop"}
+    return {**found, "texture": int(found["texture"])}
+
+
+def known(values: Mapping[str, Any], options: type[MeshOptions]) -> dict[str, Any]:
+    """Those of some stored options that there still are, of the right kind: a file may be old, or not ours."""
+    kept = {}
+    for name, default in defaults(options).items():
+        value = values.get(name, default)
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if name in values and isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool):
+            kept[name] = value
+    return kept
 
 
 # ---------------------------------------------------------------------------

@@ -3,10 +3,12 @@
 """Settings of a scene."""
 
 import bpy
-from bpy.props import PointerProperty, StringProperty
+from bpy.props import EnumProperty, PointerProperty, StringProperty
 
 from . import thumbnails
-from .options import PictureOptions
+from .generators import DEFAULT, GENERATORS
+from .options import PictureOptions, chosen
+from .presets import CUSTOM, PRESETS, preset_of
 from .result_options import ResultOptions
 
 _PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
@@ -14,6 +16,19 @@ _PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0)
 
 def _picture_changed(settings: "GaussmithSettings", _context: bpy.types.Context) -> None:
     thumbnails.load(settings.picture)
+
+
+_PRESET_NAMES = (*PRESETS, CUSTOM)
+
+
+def _get_preset(settings: "GaussmithSettings") -> int:
+    """What the options are tells, so that the two can never differ."""
+    return _PRESET_NAMES.index(preset_of(chosen(settings, PictureOptions)))
+
+
+def _set_preset(settings: "GaussmithSettings", number: int) -> None:
+    for name, value in PRESETS.get(_PRESET_NAMES[number], {}).items():
+        setattr(settings, name, str(value) if name == "texture" else value)
 
 
 class GaussmithSettings(ResultOptions, PictureOptions, bpy.types.PropertyGroup):
@@ -25,6 +40,24 @@ class GaussmithSettings(ResultOptions, PictureOptions, bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         options=_PATH_OPTIONS,
         update=_picture_changed,
+    )
+    generator: EnumProperty(
+        name="Generator",
+        description="The network that imagines the object from the picture",
+        items=[(known.name, known.title, known.description) for known in GENERATORS],
+        default=DEFAULT,
+    )
+    preset: EnumProperty(
+        name="Preset",
+        description="How much care the mesh is given",
+        items=[
+            ("DRAFT", "Draft", "Half the time, for a look: 5,000 faces and a texture of 512 pixels", 0),
+            ("STANDARD", "Standard", "20,000 faces and a texture of 1024 pixels", 1),
+            ("FINE", "Fine", "Three times the time: a finer surface, 80,000 faces and a texture of 2048 pixels", 2),
+            (CUSTOM, "Custom", "Your own settings, in Advanced", 3),
+        ],
+        get=_get_preset,
+        set=_set_preset,
     )
 
 

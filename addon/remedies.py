@@ -15,7 +15,7 @@ class Remedy:
 
 TRY_AGAIN = Remedy("gaussmith.retry", "Try Again", "FILE_REFRESH")
 CHOOSE_PICTURE = Remedy("gaussmith.retry_with_picture", "Choose Another Picture", "FILE_IMAGE")
-FREE_MEMORY = Remedy("gaussmith.retry_with_less", "Free Memory and Try Again", "FILE_REFRESH")
+FREE_MEMORY = Remedy("gaussmith.free_memory", "Free Memory and Try Again", "FILE_REFRESH")
 REPAIR_ENGINE = Remedy("gaussmith.repair_engine", "Repair Engine", "TOOL_SETTINGS")
 OPEN_LOG = Remedy("gaussmith.open_log", "Open Log", "TEXT")
 
@@ -27,6 +27,7 @@ _REMEDIES: dict[str, tuple[Remedy, ...]] = {
     "NO_ENGINE": (REPAIR_ENGINE,),
     "NO_HELLO": (REPAIR_ENGINE, OPEN_LOG),
     "BAD_MESSAGE": (REPAIR_ENGINE, OPEN_LOG),
+    "OTHER_PROTOCOL": (REPAIR_ENGINE,),
     "BAD_WEIGHTS": (REPAIR_ENGINE,),
     "MISSING_PACKAGE": (REPAIR_ENGINE,),
     "ENGINE_DIED": (TRY_AGAIN, OPEN_LOG),
@@ -35,6 +36,7 @@ _REMEDIES: dict[str, tuple[Remedy, ...]] = {
 }
 
 
-def remedies_for(code: str) -> tuple[Remedy, ...]:
-    """The buttons for an error, the one that helps first; of an unknown error, to try again."""
-    return _REMEDIES.get(code, (TRY_AGAIN,))
+def remedies_for(code: str, is_picture: bool = True) -> tuple[Remedy, ...]:
+    """The buttons for an error of a job, the one that helps first; for an unknown error, to try again."""
+    remedies = _REMEDIES.get(code, (TRY_AGAIN,))
+    return (TRY_AGAIN,) if CHOOSE_PICTURE in remedies and not is_picture else remedies

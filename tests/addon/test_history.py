@@ -94,7 +94,8 @@ def test_the_picture_is_found_after_the_original_is_gone_and_kept_once(history, 
     picture.unlink()
     (copy,) = {entry.source for entry in again(folder).entries}
     assert Path(copy).read_bytes() == b"a picture"
-    assert len(list((folder / "pictures").iterdir())) == 1
+    assert Path(copy).name == "cat.png"
+    assert len(list((folder / "pictures").rglob("*.png"))) == 1
 
 
 def test_the_newest_comes_first(history, folder, tmp_path):
@@ -161,6 +162,8 @@ HOSTILE = {
     "a file on a drive": json.dumps(whole(files={"mesh": "C:\\Windows\\win.ini"})).encode(),
     "the folder above": json.dumps(whole(files={"mesh": ".."})).encode(),
     "a copy above": json.dumps(whole(copy="../precious")).encode(),
+    "a copy elsewhere": json.dumps(whole(copy=f"{ID}/../../precious")).encode(),
+    "a copy of no folder": json.dumps(whole(copy="precious")).encode(),
     "a thumbnail above": json.dumps(whole(thumbnail="../../x.png")).encode(),
     "no mesh": json.dumps(whole(files={})).encode(),
     "a file of no name": json.dumps(whole(files={"mesh": ["cat.glb"]})).encode(),
