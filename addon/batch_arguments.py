@@ -11,6 +11,7 @@ from .options import MeshOptions, PictureOptions, SplatOptions
 
 FILE_SECONDS = 1800.0
 """How long one file may take before its job is given up: a hung engine must not stop a night's work."""
+MOST_JOBS = 64
 
 
 def read_arguments(argv: Sequence[str], prog: str) -> argparse.Namespace:
@@ -20,17 +21,36 @@ def read_arguments(argv: Sequence[str], prog: str) -> argparse.Namespace:
 
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=prog, description="Makes a textured mesh from each picture and each file of Gaussian splats."
+        prog=prog,
+        description="Makes a textured mesh from each picture and each file of Gaussian splats. Started again after it "
+        "was interrupted, however that happened, it goes on where it was.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER", help="a folder stands for what is in it")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the meshes")
-    parser.add_argument("--format", choices=("glb", *formats.FORMATS), default="glb", help="default: glb")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="add a JSON line for each mesh to this file")
-    parser.add_argument("--blend", type=Path, metavar="FILE", help="also put all meshes side by side in this .blend")
-    parser.add_argument("--overwrite", action="store_true", help="make meshes anew that exist already")
-    parser.add_argument("--generator", default="agg", help="default: agg")
-    parser.add_argument("--timeout", type=float, default=FILE_SECONDS, help="seconds for a file (default: 1800)")
-    parser.add_argument("--engine-python", default="", metavar="PYTHON", help="Python that runs the engine")
+    add = parser.add_argument
+    add(
+        "files",
+        nargs="+",
+        metavar="FILE_OR_FOLDER",
+        help="a folder stands for what is in it, a pattern such as 'shots/*/front.png' for what matches",
+    )
+    add("-r", "--recursive", action="store_true", help="take folders within folders too; the output has the same ones")
+    add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the meshes")
+    add("--format", choices=("glb", *formats.FORMATS), default="glb", help="default: glb")
+    add("--thumbnails", action="store_true", help="also render a picture of each mesh, NAME_thumbnail.png")
+    add("--overwrite", action="store_true", help="make meshes anew that exist already")
+    add("--report", type=Path, metavar="FILE", help="add a JSON line for each mesh to this file")
+    add("--blend", type=Path, metavar="FILE", help="also put all meshes side by side in this .blend")
+    add("--jobs", type=_jobs, default=1, metavar="N", help="Blenders that write files side by side (default: 1)")
+    add("--watch", action="store_true", help="go on with pictures that are added to the folders, until interrupted")
+    add("--generator", default="agg", help="default: agg")
+    add("--timeout", type=float, default=FILE_SECONDS, help="seconds for a file (default: 1800)")
+    add("--engine-python", default="", metavar="PYTHON", help="Python that runs the engine")
+    library = parser.add_argument_group("asset library")
+    add = library.add_argument
+    add("--library", type=Path, metavar="FILE", help="also gather all meshes as assets in this .blend; it may exist")
+    add("--catalog", default="Gaussmith", help="catalog of the assets; folders are below it (default: Gaussmith)")
+    add("--author", default="", help="author of the assets")
+    add("--license", default="", help="license of the assets, for example CC0")
+    add("--tags", default="", help="tags of the assets, separated by commas")
     shared = options.properties(MeshOptions)
     for title, kind in (("mesh", MeshOptions), ("pictures", PictureOptions), ("splats", SplatOptions)):
         group = parser.add_argument_group(title)
@@ -60,6 +80,17 @@ def _add_flag(group: argparse._ArgumentGroup, name: str, declared: Any) -> None:
         told = f"{told} (default: {default:g})"
         metavar = "METRES" if words.get("subtype") == "DISTANCE" else "N"
         group.add_argument(flag, type=kind, default=default, metavar=metavar, help=told)
+
+
+def _jobs(text: str) -> int:
+    """How many Blenders: at least one, and not so many that they only wait for memory."""
+    count = int(text)
+    if not 1 <= count <= MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"jobs is {text}, choose it from 1 to {MOST_JOBS}")
+    return count
+
+
+_jobs.__name__ = "int"  # what argparse calls it where it raises
 
 
 def _number(name: str, kind: type, low: float, high: float) -> Callable[[str], Any]:

@@ -110,7 +110,11 @@ def _is_object(line: bytes) -> bool:
 
 def sentence(record: dict[str, Any]) -> str:
     """A line of the report for people."""
-    source = Path(record.get("picture") or record["splats"]).name
+    source = Path(record["name"]).with_name(Path(record.get("picture") or record["splats"]).name).as_posix()
+    if record.get("resumed"):
+        return f"{source}: {record['output']} was finished before the batch was interrupted"
+    if record.get("changed"):
+        return f"{source} has changed since {record['output']} was made (--overwrite makes it anew)"
     if record["status"] == "skipped":
         return f"{source}: {record['output']} exists, skipped (--overwrite makes it anew)"
     if record["status"] == "failed":

@@ -25,6 +25,10 @@ class FolderLock:
         self.path = path
         self._file: IO[str] | None = None
 
+    @property
+    def held(self) -> bool:
+        return self._file is not None
+
     def acquire(self) -> None:
         """Takes the lock. Raises `LockedError` where another process has it, `OSError` where it cannot be written."""
         file = open(self.path, "a+", encoding="utf-8", errors="replace")  # noqa: SIM115

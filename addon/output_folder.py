@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +27,7 @@ from .folder_lock import FolderLock, LockedError
 from .plan import UsageError
 
 STATE = ".gaussmith"
-_PROBE = 1 << 18
+_PROBE = 8 << 20
 """Bytes that must fit on the disk for a batch to go on."""
 
 
@@ -41,9 +41,13 @@ class Entry:
     files: list[str]
     record: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False
-    kept: dict[str, str] = field(default_factory=dict)  # "mesh", "lod1" ..., "thumbnail": files in `kept/TOKEN`
+    kept: dict[str, str] = field(default_factory=dict)  # "mesh", "lod1" ...: GLBs in `kept/TOKEN`
     token: str = ""
     run: str = ""  # of the batch that made it
+
+
+class UnwritableError(UsageError):
+    """A folder in which nothing can be written."""
 
 
 class TakenError(Exception):
@@ -72,19 +76,25 @@ class OutputFolder:
                 f"Another batch writes in {self.folder}: {error}. Wait for it, or name another folder."
             ) from None
         except OSError as error:
-            raise UsageError(f"Could not write in {self.folder}: {error.strerror or error}.") from error
+            raise UnwritableError(f"Could not write in {self.folder}: {error.strerror or error}.") from error
         try:
             self._recover()
         except OSError as error:
             self._lock.release()
-            raise UsageError(f"Could not write in {self.folder}: {error.strerror or error}.") from error
+            raise UnwritableError(f"Could not write in {self.folder}: {error.strerror or error}.") from error
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in ("making", "ready", "kept"):
+        shutil.rmtree(self._state / "making", ignore_errors=True)
+        for name in ("ready", "kept"):
             with contextlib.suppress(OSError):  # not empty, or never made
                 (self._state / name).rmdir()
         self._lock.release()
+
+    @property
+    def held(self) -> bool:
+        """Whether this batch may write in the folder."""
+        return self._lock.held
 
     @property
     def logs(self) -> Path:
@@ -134,6 +144,22 @@ class OutputFolder:
         if entry.token:
             shutil.rmtree(self._state / "kept" / entry.token, ignore_errors=True)
 
+    def put(self, path: Path, write: Callable[[Path], None]) -> None:
+        """Lets `write` make a file that then appears at `path`, anywhere, whole. Raises `OSError`."""
+        making = self.making()
+        made = making / path.name
+        try:
+            write(made)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.replace(made, path)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                _copy_whole(made, path)
+        finally:
+            self.drop(making)
+
     def check_space(self) -> None:
         """Raises `OSError` where not even a small file can be written."""
         probe = self._state / "probe"
@@ -150,7 +176,8 @@ class OutputFolder:
 
     def forget(self, key: str) -> None:
         """Undoes `remember`."""
-        (self._state / f"{key}.json").unlink(missing_ok=True)
+        if self.held:
+            (self._state / f"{key}.json").unlink(missing_ok=True)
 
     def recall(self, key: str) -> Any:
         """A fact kept by `remember`, None where there is none that can be read."""
@@ -287,6 +314,16 @@ def _write_whole(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copies a file to another file system."""
+    part = target.with_name(target.name + ".part")
+    try:
+        shutil.copyfile(source, part)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _append(path: Path, line: str) -> None:
