@@ -75,7 +75,7 @@ def import_ready(job: Job, context: bpy.types.Context) -> bpy.types.Object:
         context=context,
         choice=target.choice,
         replacing=target.replace if is_home else None,
-        saved_splats=job.result.report.get("saved_splats"),
+        saved_splats=job.result.files.get("splats"),
     )
     objects = placed.objects
     job.notices += placed.notes
@@ -83,9 +83,11 @@ def import_ready(job: Job, context: bpy.types.Context) -> bpy.types.Object:
         scene.select_only(objects[0], context.view_layer)
     job.done()
     _holds.pop(job.id, None)
-    for listener in on_imported:
-        listener(job, objects)
-    shutil.rmtree(Path(job.result.files["mesh"]).parent, ignore_errors=True)
+    try:
+        for listener in on_imported:
+            listener(job, objects)
+    finally:
+        shutil.rmtree(Path(job.result.files["mesh"]).parent, ignore_errors=True)
     return objects[0]
 
 

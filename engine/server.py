@@ -28,7 +28,7 @@ from engine import __version__
 from engine.device import choose_device, process_memory
 from engine.errors import Cancelled, explain
 from engine.options import mesh_options
-from engine.paths import lod_paths, part_of
+from engine.paths import lod_paths, part_of, splats_path
 from engine.protocol import (
     PROTOCOL,
     Ask,
@@ -179,7 +179,8 @@ class Server:
         for job in list(self._jobs.values()):
             if job.running:
                 lods = job.request.options.get("lods")
-                for path in (job.request.output, *lod_paths(job.request.output, lods if lods in (1, 2, 3) else 0)):
+                output = job.request.output
+                for path in (output, splats_path(output), *lod_paths(output, lods if lods in (1, 2, 3) else 0)):
                     with contextlib.suppress(OSError):
                         part_of(path).unlink(missing_ok=True)
         with contextlib.suppress(KeyError, AttributeError):  # not imported yet, or just being imported: no children
@@ -214,6 +215,8 @@ class Server:
             code, message, hint = explain(error)
             return Error(request.id, code, message, hint, detail)
         files = {"mesh": request.output, **{f"lod{k}": path for k, path in enumerate(report["lods"], 1)}}
+        if "saved_splats" in report:
+            files["splats"] = report["saved_splats"]
         return Result(request.id, files, report)
 
     def _do(self, job: Job) -> dict[str, Any]:

@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine import protocol
 from tests.fakes.known_glb import FACES, POLYGONS, WELDED_VERTICES, write_known_glb
+from tests.fakes.known_splats import write_known_splats
 
 STAGES = (("picture", 0.1), ("generate", 0.3), ("density", 0.5), ("surface", 0.7), ("texture", 0.9), ("export", 1.0))
 REFUSALS = (  # of splats and of pictures
@@ -46,6 +47,7 @@ FULL = {  # as `engine.errors.explain` says it
     "disk": ("CANNOT_WRITE", "The disk is full.", "Free some space and try again."),
 }
 CARD = "Fake Graphics 1"
+FAKE_MEMORY = 123e6
 OWN_PLACE = (3.0, (10.0, 20.0, -5.0))
 """Scale and place of the object in every splat file, in glTF's frame."""
 
@@ -87,7 +89,7 @@ def _listen(requests: queue.SimpleQueue, cancelled: set[str], wire) -> None:
         if isinstance(message, protocol.Cancel):
             cancelled.add(message.id)
         elif isinstance(message, protocol.Ask):
-            wire.write(protocol.encode(protocol.Facts(123e6, networks=["agg"])))
+            wire.write(protocol.encode(protocol.Facts(FAKE_MEMORY, networks=["agg"])))
         elif isinstance(message, protocol.Shutdown):
             break
         else:
@@ -140,6 +142,10 @@ def _work(request: protocol.Generate | protocol.MakeMesh, cancelled: set[str], w
         path = path.with_name(f"{path.stem}_lod{level}.glb") if level else path
         _write(path, request.options, level)
         files[f"lod{level}" if level else "mesh"] = str(path)
+    lods = [files[key] for key in files if key != "mesh"]
+    if request.options.get("save_splats"):
+        files["splats"] = str(Path(request.output).with_suffix(".ply"))
+        write_known_splats(files["splats"], request.options.get("size", 1.0))
     if "damaged" in name:
         Path(request.output).write_bytes(b"glTF, but cut off")
     if "lost" in name:
@@ -147,7 +153,7 @@ def _work(request: protocol.Generate | protocol.MakeMesh, cancelled: set[str], w
     report = {
         "seconds": {stage: step_seconds for stage, _ in stages} | {"total": time.monotonic() - begin},
         **_mesh_report(request.options),
-        "lods": [files[key] for key in files if key != "mesh"],
+        "lods": lods,
         "warnings": [],
         "request": {"seed": request.seed if is_picture else 0, "options": request.options},
     }

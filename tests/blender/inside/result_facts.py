@@ -678,6 +678,22 @@ def fact_splats_are_shown_in_place_of_the_mesh_and_back():
 
 
 @enabled
+def fact_splats_are_kept_on_request_and_shown_over_the_mesh():
+    settings = bpy.context.scene.gaussmith
+    settings.picture, settings.save_splats, settings.size = str(picture("cat")), True, SIZE
+    bpy.ops.gaussmith.generate()
+    ob = bpy.context.object
+    kept = Path(bpy.path.abspath(read_record(ob)["splats_file"]))
+    assert kept.read_bytes() == PLY.read_bytes()
+    assert bpy.ops.gaussmith.preview_splats() == {"FINISHED"}
+    bpy.ops.gaussmith.regenerate(new_seed=True)  # its splats are shown, as those before were
+    assert read_record(ob)["splats_file"] != str(kept)
+    assert splats_view.cloud_of(ob).visible_get()
+    assert not ob.visible_get()
+    assert len(bpy.data.objects) == 2
+
+
+@enabled
 def fact_operators_on_objects_say_what_they_need():
     with refused(RuntimeError, "Choose an object that was generated first"):
         bpy.ops.gaussmith.regenerate()
