@@ -41,7 +41,7 @@ def save_asset(ob: bpy.types.Object, choice: ResultChoice) -> Path | None:
         target = free_path(folder, ob.name, ".blend")
         _write(ob, target, choice, catalog)
     except OSError as error:
-        reason = error.strerror or error
+        reason = str(error.strerror or error).rstrip(".")
         raise AssetError(f"Could not save {ob.name} in {folder}: {reason}.") from error
     return target
 
@@ -122,8 +122,8 @@ def _catalog_here(path: str) -> str:
         try:
             return ensure_catalog(_root_of(Path(bpy.data.filepath)), path)
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise AssetError(f"Could not add the catalog {path}: {reason}") from error
+            reason = str(error.strerror or error).rstrip(".")
+            raise AssetError(f"Could not add the catalog {path}: {reason}.") from error
     return catalog_id(path)
 
 

@@ -13,8 +13,8 @@ AFFIX_BYTES = len("-convcolonly") + len(".000")
 """What is kept free behind a name."""
 FILE_BYTES = 200
 """Longest file name made here, in bytes: file systems take 255, and programs append to names."""
-WINDOWS_PATH = 259
-"""Longest path, in characters, that all programs on Windows open."""
+WINDOWS_PATH = 250
+"""Longest path made here, in characters: many programs on Windows open 259, and some append to a name for a while."""
 FALLBACK = "Mesh"
 
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from . import assets, collision, engine_life, options, replace, session, splats_view
+from . import assets, collision, engine_life, options, replace, scene, session, splats_view
 from .record import RECORD, read_record
 from .result_options import result_choice
 from .splat_points import SplatPointsError
@@ -136,6 +136,52 @@ class GAUSSMITH_OT_reveal_splats(_OfObject, bpy.types.Operator):
         return bpy.ops.wm.path_open(filepath=str(file.parent))
 
 
+class GAUSSMITH_OT_import_points(bpy.types.Operator):
+    """Show a .ply file of Gaussian splats as points, with all its properties as attributes"""
+
+    bl_idname = "gaussmith.import_points"
+    bl_label = "Import Splats as Points"
+    bl_options: ClassVar = {"REGISTER", "UNDO"}
+
+    filepath: StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
+    filter_glob: StringProperty(default="*.ply", options={"HIDDEN", "SKIP_SAVE"})
+    up: EnumProperty(
+        name="Up Axis",
+        description="The direction that is up in the file",
+        items=[
+            ("y", "Y Up", "As in glTF and most viewers"),
+            ("z", "Z Up", "As in Blender"),
+            ("-y", "-Y Up", "As cameras see: most captured scenes"),
+        ],
+        default="y",
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Go back to Object Mode first")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        path = Path(bpy.path.abspath(self.filepath))
+        try:
+            cloud = splats_view.add_cloud(path, path.stem)
+        except SplatPointsError as error:
+            self.report({"ERROR"}, told(str(error)))
+            return {"CANCELLED"}
+        except OSError as error:
+            self.report({"ERROR"}, told("Could not read {path}: {reason}").format(path=path, reason=error.strerror))
+            return {"CANCELLED"}
+        splats_view.turn(cloud, self.up)
+        scene.select_only(cloud, context.view_layer)
+        return {"FINISHED"}
+
+
 class GAUSSMITH_OT_add_collision(bpy.types.Operator):
     """Add a convex hull of few faces to each selected mesh, as its child"""
 
@@ -223,9 +269,7 @@ def draw_object(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     row.operator("gaussmith.regenerate", icon="FILE_REFRESH")
     row.operator("gaussmith.regenerate", text="New Seed", icon="DOT").new_seed = True
     row = column.row(align=True)
-    cloud = splats_view.cloud_of(ob)
-    shown = cloud is not None and cloud.visible_get()
-    text = "Show Mesh" if shown else "Preview Splats"
+    text = "Show Mesh" if ob.hide_get() else "Preview Splats"
     row.operator("gaussmith.preview_splats", text=text, icon="OUTLINER_OB_POINTCLOUD")
     row.operator("gaussmith.reveal_splats", text="", icon="FILE_FOLDER")
     row = column.row(align=True)
@@ -237,8 +281,23 @@ _CLASSES = (
     GAUSSMITH_OT_regenerate,
     GAUSSMITH_OT_preview_splats,
     GAUSSMITH_OT_reveal_splats,
+    GAUSSMITH_OT_import_points,
     GAUSSMITH_OT_add_collision,
     GAUSSMITH_OT_save_asset,
 )
 
-register, unregister = bpy.utils.register_classes_factory(_CLASSES)
+_register_classes, _unregister_classes = bpy.utils.register_classes_factory(_CLASSES)
+
+
+def _points_menu(menu: bpy.types.Menu, _context: bpy.types.Context) -> None:
+    menu.layout.operator("gaussmith.import_points", text="Gaussian Splats as Points (.ply)")
+
+
+def register() -> None:
+    _register_classes()
+    bpy.types.TOPBAR_MT_file_import.append(_points_menu)
+
+
+def unregister() -> None:
+    bpy.types.TOPBAR_MT_file_import.remove(_points_menu)
+    _unregister_classes()

@@ -121,7 +121,8 @@ def _with_splats(ob: bpy.types.Object, source: Path, mesh_file: str | Path) -> l
     try:
         kept = splats_view.keep_file(source, ob.name)
     except OSError as error:
-        return [f"The splats could not be kept: {error.strerror or error}."]
+        reason = str(error.strerror or error).rstrip(".")
+        return [f"The splats could not be kept: {reason}."]
     record = dict(read_record(ob) or {})
     content = read_glb(mesh_file)
     record["splats_file"] = kept

@@ -6,6 +6,7 @@ The object is a mesh of points that has every property of the .ply as an attribu
 splats' size, or on demand ellipsoids of their shape; a material shows their colours, unlit.
 """
 
+import math
 import os
 import shutil
 import tempfile
@@ -97,6 +98,11 @@ def remove(cloud: bpy.types.Object) -> None:
     bpy.data.objects.remove(cloud)
     if not mesh.users:
         bpy.data.meshes.remove(mesh)
+
+
+def turn(cloud: bpy.types.Object, up: str) -> None:
+    """Turns the cloud of a file whose direction `up` is up: y, z or -y."""
+    cloud.rotation_euler.x = math.radians({"y": 0, "z": -90, "-y": 180}[up])
 
 
 def show_splats(ob: bpy.types.Object, cloud: bpy.types.Object, splats: bool) -> None:

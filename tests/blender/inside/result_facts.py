@@ -694,6 +694,24 @@ def fact_splats_are_kept_on_request_and_shown_over_the_mesh():
 
 
 @enabled
+def fact_a_file_of_splats_is_shown_as_points_whichever_way_is_up_in_it():
+    for up, top in (("y", (0, 0, SIZE)), ("-y", (0, 0, -SIZE)), ("z", (0, SIZE, 0))):
+        fresh()
+        assert bpy.ops.gaussmith.import_points(filepath=str(PLY), up=up) == {"FINISHED"}
+        cloud = bpy.context.object
+        assert cloud.name == "known_splats"
+        assert cloud.select_get()
+        bpy.context.view_layer.update()
+        second = cloud.matrix_world @ cloud.data.vertices[1].co - cloud.matrix_world @ cloud.data.vertices[0].co
+        np.testing.assert_allclose(np.abs(second @ Vector(top).normalized()), SIZE, rtol=1e-5)
+        assert second.dot(Vector(top)) > 0
+    with refused(RuntimeError, "nowhere.ply"):
+        bpy.ops.gaussmith.import_points(filepath=str(FOLDER / "nowhere.ply"))
+    with refused(RuntimeError, "not a PLY"):
+        bpy.ops.gaussmith.import_points(filepath=str(GLB))
+
+
+@enabled
 def fact_operators_on_objects_say_what_they_need():
     with refused(RuntimeError, "Choose an object that was generated first"):
         bpy.ops.gaussmith.regenerate()
