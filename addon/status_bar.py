@@ -14,7 +14,7 @@ WIDTH = 14
 
 def text_of(job: Job, waiting: int) -> str:
     """Name, stage and share done of a job, and how many wait behind it."""
-    stage = told(job.text) if job.state is State.RUNNING and job.text else told(State.STARTING.value)
+    stage = told(job.text if job.state is State.RUNNING and job.text else job.state.value)
     words = f"{job.name}: {stage} {job.fraction:.0%}"
     return f"{words} (+{waiting})" if waiting else words
 

@@ -31,6 +31,8 @@ def _unchanged(text: str) -> str:
 
 
 _look_up: Callable[[str], str] = _unchanged
+_is_foreign: Callable[[], bool] = bool
+"""Whether the interface speaks one of our languages; False without Blender."""
 
 
 def told(text: str) -> str:
@@ -39,7 +41,7 @@ def told(text: str) -> str:
     A sentence that was composed already is recognised by the template it was made from: `There is no file {path}.`
     """
     found = _look_up(text)
-    if found != text or _look_up is _unchanged:
+    if found != text or not _is_foreign():
         return found
     template, values = _template_of(text)
     found = _look_up(template)
@@ -78,8 +80,14 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join([*pieces, re.escape(template[end:])]), re.DOTALL)
 
 
+def _speaks_another_language() -> bool:
+    import bpy
+
+    return bpy.app.translations.locale.startswith(LANGUAGES)
+
+
 def register() -> None:
-    global _look_up
+    global _look_up, _is_foreign
     import bpy
 
     tables = {
@@ -87,12 +95,12 @@ def register() -> None:
         for language in LANGUAGES
     }
     bpy.app.translations.register(__name__, tables)
-    _look_up = bpy.app.translations.pgettext_iface
+    _look_up, _is_foreign = bpy.app.translations.pgettext_iface, _speaks_another_language
 
 
 def unregister() -> None:
-    global _look_up
+    global _look_up, _is_foreign
     import bpy
 
-    _look_up = _unchanged
+    _look_up, _is_foreign = _unchanged, bool
     bpy.app.translations.unregister(__name__)

@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The interface in other languages."""
 
+import re
+
 import pytest
 
 from addon import translations
 
-from .visible_strings import strings_of
+from .visible_strings import NOT_SHOWN, all_strings_of, strings_of, visible_strings
+
+PLACE = re.compile(r"\{[^{}]*\}")
+SCRIPTS = {"ja": r"[\u3040-\u30ff\u4e00-\u9fff]", "ko": r"[\uac00-\ud7af]", "zh_HANS": r"[\u4e00-\u9fff]"}
+ALIKE = re.compile(r"(PNG|WebP|xatlas|(Blender|Gaussmith) (\{\w+\})+|\{n\} min|\{h\} h \{n\} min|\{minutes\} min)")
+"""Texts that may read the same everywhere."""
+COMPOSED = {f"{side} by {side} pixels" for side in (512, 1024, 2048, 4096)}
+"""Items of lists that the source composes; `interface_facts.py` checks them in Blender."""
 
 
 @pytest.fixture
@@ -15,6 +24,7 @@ def in_a_language(monkeypatch):
     def speak(words: dict[str, str]) -> None:
         monkeypatch.setattr(translations, "words", lambda _language: words)
         monkeypatch.setattr(translations, "_look_up", lambda text: words.get(text, text))
+        monkeypatch.setattr(translations, "_is_foreign", lambda: True)
         translations._templates.cache_clear()
         translations._template_of.cache_clear()
 
@@ -55,6 +65,84 @@ def test_formats_of_numbers_are_no_part_of_a_template(in_a_language):
     in_a_language({"{count:,} faces": "{count:,} Flächen"})
     assert translations.told("{count:,} faces").format(count=20000) == "20,000 Flächen"
     assert translations.told("20,000 faces") == "20,000 Flächen"
+
+
+# --- The languages ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shown():
+    """Every text of the add-on, with where it is."""
+    return {shown.text: f"{shown.file}:{shown.line}" for shown in visible_strings()}
+
+
+@pytest.mark.parametrize("language", translations.LANGUAGES)
+def test_every_text_of_the_add_on_is_translated(language, shown):
+    missing = shown.keys() - translations.words(language).keys()
+    assert not missing, "\n".join(f"{shown[text]}: {text!r}" for text in sorted(missing))
+
+
+@pytest.mark.parametrize("language", translations.LANGUAGES)
+def test_every_stage_of_the_engine_is_translated(language, root):
+    """The panel shows them while a mesh is made."""
+    stages = re.compile(r'(?:\.stage\("\w+", |report\("\w+", [\d.]+, )"([^"]+)"\)')
+    sources = ("engine/pipeline.py", "engine/server.py", "engine/generators/agg/generate.py")
+    found = {text for source in sources for text in stages.findall((root / source).read_text(encoding="utf-8"))}
+    assert len(found) > 10
+    assert sorted(found - translations.words(language).keys()) == []
+
+
+@pytest.mark.slow
+def test_nothing_is_translated_that_nobody_says(root, shown):
+    """What the add-on does not say itself, the engine does."""
+    sources = [path for path in (root / "engine").rglob("*.py") if "training" not in path.parts]
+    said = {text for path in sources for text in all_strings_of(path.read_text(encoding="utf-8"))}
+    known = set(translations.words(translations.LANGUAGES[0])) - shown.keys() - COMPOSED
+    assert sorted(known - said) == []
+
+
+def test_all_languages_have_the_same_texts():
+    first, *others = (set(translations.words(language)) for language in translations.LANGUAGES)
+    assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("language", translations.LANGUAGES)
+def test_translations_keep_what_is_put_in_and_the_shape_of_the_text(language):
+    for text, told in translations.words(language).items():
+        assert sorted(PLACE.findall(told)) == sorted(PLACE.findall(text)), text
+        assert told.strip() == told, text
+        assert told, text
+        assert ("\n" in told) == ("\n" in text), text
+
+
+@pytest.mark.parametrize(("language", "script"), SCRIPTS.items())
+def test_nothing_was_left_in_english(language, script):
+    words = translations.words(language)
+    same = [text for text, told in words.items() if not re.search(script, told) and not ALIKE.fullmatch(text)]
+    assert same == []
+
+
+def test_every_template_is_recognised_by_what_is_made_of_it():
+    """Whatever two templates have in common, a sentence finds the one it was made of, or one that says the same."""
+    for text in translations.words("de"):
+        if names := re.findall(r"\{(\w+)[^{}]*\}", text):
+            values = {name: f"value {number}" for number, name in enumerate(names)}
+            made = re.sub(r"\{(\w+)[^{}]*\}", lambda place, values=values: values[place[1]], text)
+            template, _ = translations._template_of(made)
+            assert PLACE.sub("{}", template) == PLACE.sub("{}", text)
+
+
+def test_no_text_is_composed_where_blender_looks_up_the_whole():
+    """`text=f"..."` finds no translation: `told` is needed."""
+    composed = [
+        f"{shown.file}:{shown.line} {shown.text}" for shown in visible_strings() if shown.composed and shown.by_blender
+    ]
+    assert composed == []
+
+
+def test_what_is_not_shown_is_still_there(root):
+    source = "".join(path.read_text(encoding="utf-8") for path in (root / "addon").rglob("*.py"))
+    assert [text for text in NOT_SHOWN if "{" not in text and f'"{text}"' not in source] == []
 
 
 # --- The finder of texts ---------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ reads like words for people. An f-string is found as the template `told` recogni
 """
 
 import ast
+import functools
 import json
 import re
 import sys
@@ -22,10 +23,10 @@ CLASS_TEXTS = {"bl_label", "bl_description"}
 SILENT_CALLS = {
     "add_argument", "add_argument_group", "ArgumentParser", "ArgumentTypeError", "UsageError", "print", "_say", "say",
     "compile", "startswith", "endswith", "removeprefix", "get", "getattr", "setattr", "hasattr", "search", "match",
-    "Path", "TypeError", "ValueError", "AssertionError", "RuntimeError", "KeyError",
+    "Path", "new", "new_socket", "TypeError", "ValueError", "AssertionError", "RuntimeError", "KeyError",
 }  # fmt: skip
 """Calls whose texts are for a terminal, for programmers, or no words."""
-SILENT_MODULES = {"batch.py", "plan.py", "formats.py", "library.py", "watch.py", "api.py"}
+SILENT_MODULES = re.compile(r"(batch\w*|plan|formats|library|watch|workers|output_folder|folder_lock|api)\.py")
 """They speak on a terminal or to programs, in English."""
 
 _WORDS = re.compile(
@@ -33,8 +34,24 @@ _WORDS = re.compile(
     r"|.*[a-z]{2,}[.,:]? [A-Za-z]?[a-z]+.*",  # two words
     re.DOTALL,
 )
-_CODE = re.compile(r"[A-Z0-9_]*_[A-Z0-9_]*|[a-z0-9]+(\.[a-z0-9_]+)+")
+_CODE = re.compile(r"[A-Z0-9_]*_[A-Z0-9_]*|TIMEOUT|CANCELLED|INTERNAL|[a-z0-9]+(\.[a-z0-9_]+)+")
 """BAD_PICTURE, gaussmith.generate"""
+_PROGRAM = re.compile(r"\bimport [\w.]+ as |void main\(|^#.*\n")
+"""Python, GLSL, the head of a file."""
+
+
+NOT_SHOWN = {
+    "Blender",
+    "Color",  # names of sockets and attributes
+    "Gaussmith",
+    "Gaussmith Splats",  # names of data, which stay as they are when a file is opened in another language
+    "Gaussmith {strftime}",
+    "glTF Material Output (Gaussmith)",
+    "{name} (saving)",
+    "Occlusion",
+    "Operator",
+}
+"""What reads like words for people, and is not or has no other language."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +65,12 @@ class Shown:
     by_blender: bool = False  # Blender itself looks it up, which works for literals only
 
 
+@functools.cache
 def visible_strings(folder: Path = ADDON) -> list[Shown]:
     """Every text of the add-on."""
     found = []
     for path in sorted(folder.rglob("*.py")):
-        if path.name not in SILENT_MODULES:
+        if not SILENT_MODULES.fullmatch(path.name):
             found += strings_of(path.read_text(encoding="utf-8"), path.relative_to(folder).as_posix())
     return found
 
@@ -61,7 +79,14 @@ def strings_of(source: str, file: str = "") -> list[Shown]:
     """Every text of one module."""
     finder = _Finder(file)
     finder.visit(ast.parse(source))
-    return finder.found
+    return [shown for shown in finder.found if shown.text not in NOT_SHOWN and not _PROGRAM.search(shown.text)]
+
+
+def all_strings_of(source: str) -> set[str]:
+    """Every string of a module, f-strings as templates."""
+    nodes = list(ast.walk(ast.parse(source)))
+    constants = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return constants | {template_of(node) for node in nodes if isinstance(node, ast.JoinedStr)}
 
 
 class _Finder(ast.NodeVisitor):
@@ -108,7 +133,10 @@ class _Finder(ast.NodeVisitor):
         for each in ast.walk(node):
             if isinstance(each, ast.Tuple) and len(each.elts) >= 3:
                 for part in each.elts[1:3]:
-                    self._take(part)
+                    if isinstance(part, ast.JoinedStr):  # Blender looks up what it becomes: `interface_facts.py` checks
+                        self._taken.update(ast.walk(part))
+                    else:
+                        self._take(part)
 
     # Any other place
 
@@ -130,6 +158,17 @@ class _Finder(ast.NodeVisitor):
             for part in node.values:
                 if isinstance(part, ast.FormattedValue):
                     self.visit(part.value)
+
+    def visit_Assert(self, node: ast.Assert) -> None:
+        """Speaks to programmers."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self.visit(node.value)  # what is in brackets is a key
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        for part in (node.left, *node.comparators):
+            if not isinstance(part, ast.Constant | ast.Tuple | ast.Set | ast.List):
+                self.visit(part)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         self.visit(node.annotation) if isinstance(node.annotation, ast.Call) else None

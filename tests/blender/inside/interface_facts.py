@@ -108,6 +108,22 @@ def fact_the_shortcut_is_off_and_clashes_with_nothing():
     assert not clashes, clashes
 
 
+@enabled
+def fact_every_text_blender_looks_up_is_translated():
+    """Also those that the source composes, as the items of a list."""
+    shown = set()
+    for cls in classes():
+        texts = [rna(cls).name, rna(cls).description] if issubclass(cls, bpy.types.Operator) else []
+        for each in own_properties(cls):
+            texts += [each.name, each.description]
+            if each.type == "ENUM":
+                texts += [text for item in each.enum_items_static for text in (item.name, item.description)]
+        shown |= {text for text in texts if re.search("[a-z]{3}", text)}
+    for language in translations.LANGUAGES:
+        left = sorted(shown - translations.words(language).keys())
+        assert not left, (language, left)
+
+
 def fact_translations_are_told_while_enabled_and_no_longer():
     addon.register()
     assert translations._look_up is bpy.app.translations.pgettext_iface
