@@ -231,6 +231,14 @@ class JobQueue:
         self.engine.end("UNLOADED", "The engine was unloaded.", "")
         return True
 
+    def abort(self, error: JobError) -> None:
+        """Fails the current job, whose engine is ended without waiting: what it would say is not understood."""
+        if (job := self._current) is not None:
+            job.fail(error)
+            self._release(job)
+            if self.engine is not None:
+                self.engine.end(error.code, error.message, error.hint)
+
     def stop(self) -> None:
         """Ends the engine and every active job."""
         for job in self.jobs:
@@ -247,12 +255,11 @@ class JobQueue:
         self._asked = False
 
     def _give_up(self, job: Job, message: str, hint: str) -> None:
-        detail = self.engine.log_tail() if self.engine is not None else ""
-        job.fail(JobError("TIMEOUT", message, hint, detail))
+        error = JobError("TIMEOUT", message, hint, self.engine.log_tail() if self.engine is not None else "")
         if job is self._current:
-            self._release(job)
-            if self.engine is not None:
-                self.engine.end("TIMEOUT", message, hint)
+            self.abort(error)
+        else:
+            job.fail(error)
 
     def _lose_patience(self) -> bool:
         job = self._current

@@ -9,6 +9,7 @@ import atexit
 import shutil
 import tempfile
 import time
+import traceback
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,8 +41,10 @@ class _Session:
             engine_life.start_engine, estimates=Estimates(engine_life.user_folder("learned") / "timings.json")
         )
         self.jobs.turns_for = engine_life.turns_for
-        self.folder: Path | None = None
+        self.folder = Path(bpy.app.tempdir or tempfile.gettempdir(), f"gaussmith-{uuid.uuid4().hex[:12]}")
+        """What the engine makes, a folder for each job."""
         self.areas_to_show: set[int] = set()
+        self.cleared: set[str] = set()
 
 
 _session: _Session | None = None
@@ -73,7 +76,7 @@ def submit_picture(
     wanted = {**chosen(context.scene.gaussmith, PictureOptions), **(options or {})}
     own_seed = wanted.pop("seed")
     wanted_seed = own_seed if seed is None else seed
-    request = protocol.Generate("", str(picture), str(_output_for(picture)), seed=wanted_seed, options=wanted)
+    request = protocol.Generate("", str(picture), _new_output(), seed=wanted_seed, options=wanted)
     job = _submit(request, picture.stem, context, index * SPACING * wanted["size"], replace)
     if not picture.is_file():
         job.fail(JobError("BAD_PICTURE", f"There is no file {picture}.", "Choose another picture."))
@@ -84,7 +87,7 @@ def submit_splats(splats: Path, wanted: dict[str, Any], context: bpy.types.Conte
     """Asks for a mesh of a file of splats with the options chosen; as `submit_picture`, or in its own place where it
     keeps its frame.
     """
-    request = protocol.MakeMesh("", str(splats), str(_output_for(splats)), options=wanted)
+    request = protocol.MakeMesh("", str(splats), _new_output(), options=wanted)
     job = _submit(request, splats.stem, context, index * SPACING * wanted["size"])
     message, hint = splat_files.problem(splats)
     if message:
@@ -92,8 +95,10 @@ def submit_splats(splats: Path, wanted: dict[str, Any], context: bpy.types.Conte
     return job
 
 
-def _output_for(source: Path) -> Path:
-    return _job_folder() / uuid.uuid4().hex / f"{source.stem}.glb"
+def _new_output() -> str:
+    """A file in a folder of its own; its name is short and plain, whatever the picture is called."""
+    assert _session is not None
+    return str(_session.folder / uuid.uuid4().hex[:12] / "mesh.glb")
 
 
 def submit_again(job: Job, context: bpy.types.Context) -> Job:
@@ -104,10 +109,14 @@ def submit_again(job: Job, context: bpy.types.Context) -> Job:
 
 def _submit(request: Any, name: str, context: bpy.types.Context, shift: float = 0.0, replace: str | None = None) -> Job:
     assert _session is not None
-    Path(request.output).parent.mkdir(parents=True, exist_ok=True)
-    job = _session.jobs.submit(request, name, delivery.target_here(context, shift, replace))
     for old in [job for job in _session.jobs.jobs if job.state in (State.DONE, State.CANCELLED)]:
         _session.jobs.forget(old)
+    job = _session.jobs.submit(request, name, delivery.target_here(context, shift, replace))
+    try:
+        Path(request.output).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        place = f"There is no writing in {_session.folder.parent}: {error.strerror or error}."
+        job.fail(JobError("CANNOT_WRITE", place, "Free some space, or choose another folder for temporary files."))
     wake()
     return job
 
@@ -120,13 +129,16 @@ def wait(job: Job, context: bpy.types.Context) -> None:
             import_ready(job, context)
         except (GlbError, OSError) as error:
             job.fail(JobError("BAD_RESULT", str(error), "Try again; the log says more."))
+    _clear_away()
 
 
-def _job_folder() -> Path:
+def _clear_away() -> None:
+    """Removes what jobs left behind that came to nothing."""
     assert _session is not None
-    if _session.folder is None or not _session.folder.is_dir():
-        _session.folder = Path(tempfile.mkdtemp(prefix="gaussmith-", dir=bpy.app.tempdir or None))
-    return _session.folder
+    ended = {job.id: job for job in _session.jobs.jobs if job.state in (State.FAILED, State.CANCELLED)}
+    for job in (job for job_id, job in ended.items() if job_id not in _session.cleared):
+        shutil.rmtree(Path(job.request.output).parent, ignore_errors=True)
+    _session.cleared = set(ended)
 
 
 def check_engine() -> None:
@@ -170,22 +182,36 @@ def wake() -> None:
 
 
 def _tick() -> float | None:
+    """Called by Blender; a callback that raises would never be called again, and the queue would stand still."""
     if _session is None:
         return None
-    if _session.areas_to_show:
+    try:
+        return _step(_session)
+    except Exception as error:
+        traceback.print_exc()
+        what = f"The add-on failed in a way it does not know: {type(error).__name__}: {error}."
+        hint = "Try once more; if it fails again, please report it together with the log."
+        _session.jobs.abort(JobError("INTERNAL", what, hint, traceback.format_exc()))
+        return IDLE_INTERVAL
+
+
+def _step(session: _Session) -> float | None:
+    """What is done at each call; returns seconds until the next, or None when nothing is left to wait for."""
+    if session.areas_to_show:
         _show_tabs()
-    changed = _session.jobs.pump()
+    changed = session.jobs.pump()
     changed |= engine_life.pump(time.monotonic())
-    for job in _session.jobs.jobs:
+    for job in session.jobs.jobs:
         if job.state is State.READY:
             changed |= delivery.deliver(job)
+    _clear_away()
     if changed:
         redraw()
-    ready_here = any(job.state is State.READY and delivery.is_here(job) for job in _session.jobs.jobs)
-    if _session.jobs.busy or engine_life.is_busy() or ready_here:
+    ready_here = any(job.state is State.READY and delivery.is_here(job) for job in session.jobs.jobs)
+    if session.jobs.busy or engine_life.is_busy() or ready_here:
         return BUSY_INTERVAL
-    _session.areas_to_show.clear()
-    return IDLE_INTERVAL if _session.jobs.engine is not None else None
+    session.areas_to_show.clear()
+    return IDLE_INTERVAL if session.jobs.engine is not None else None
 
 
 def redraw() -> None:
@@ -238,5 +264,4 @@ def _end() -> None:
     ending.jobs.stop()
     engine_life.end()
     delivery.forget()
-    if ending.folder is not None:
-        shutil.rmtree(ending.folder, ignore_errors=True)
+    shutil.rmtree(ending.folder, ignore_errors=True)

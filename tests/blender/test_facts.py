@@ -21,7 +21,7 @@ def facts_in(script: str) -> list[str]:
     return found
 
 
-SCRIPTS = ("facts.py", "splat_facts.py", "result_facts.py", "interface_facts.py")
+SCRIPTS = ("facts.py", "splat_facts.py", "life_facts.py", "result_facts.py", "interface_facts.py")
 FACTS = [(script, fact) for script in SCRIPTS for fact in facts_in(script)]
 
 

@@ -10,6 +10,7 @@ A word in the name of the picture or splat file chooses what happens to its job:
     fail     answers with an error and a hint     notice   gives a warning on the way
     memory   says that the memory is full         disk     says that the disk is full
     damaged  makes a file that is no GLB          lost     names a file that is not there
+    fleeting says so where the picture is gone; all others only look at its name
 
 GAUSSMITH_FAKE chooses what happens at the start: `protocol` (another version), `die`, `silent` (no hello),
 `rude` (speaks before its hello), `helper` (starts a child that holds the pipe open, and writes its pid to the log),
@@ -103,6 +104,11 @@ def _work(request: protocol.Generate | protocol.MakeMesh, cancelled: set[str], w
     stages = STAGES if is_picture else (("splats", 0.2), *STAGES[2:])
     step_seconds = 0.5 if "slow" in name else 0.0 if "quick" in name else 0.02
     begin = time.monotonic()
+    if "fleeting" in name and not Path(request.picture).exists():
+        yield protocol.Error(
+            request.id, "BAD_PICTURE", f"There is no file {request.picture}.", "Choose another picture."
+        )
+        return
     if "noise" in name:
         print("a library says hello on stdout", flush=True)
     for stage, fraction in stages:
