@@ -36,7 +36,7 @@ def fact_a_picture_becomes_a_closed_textured_mesh_at_the_cursor():
     bpy.data.objects.remove(bpy.data.objects["Cube"])
     window().scene.cursor.location = (0, -1, 0)
     ticks.clear()
-    job = generate(PICTURE, faces=8000)
+    job = generate(PICTURE, faces=8000, select_result=True)
     yield lambda: job.fraction > 0.3 or not job.active
     screenshot("panel-running")
     yield lambda: not job.active and state(job) != "READY"
