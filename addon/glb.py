@@ -164,7 +164,10 @@ def _joined(positions: Array) -> tuple[Array, Array]:
 
 def _chunks(path: Path) -> tuple[dict, memoryview]:
     """The description and the data of the file."""
-    content = memoryview(path.read_bytes())
+    try:
+        content = memoryview(path.read_bytes())
+    except OSError as error:
+        raise GlbError(f"Could not read {path}: {error.strerror or error}.") from error
     if len(content) < 20 or content[:4] != b"glTF":
         raise GlbError(f"{path} is not a GLB file.")
     _, version, length = struct.unpack_from("<III", content)

@@ -228,3 +228,8 @@ def test_faces_that_point_at_no_vertex_are_refused(known):
     with_document(known, lambda document: document["accessors"][0].update(count=3))
     with pytest.raises(GlbError, match="point at no vertex"):
         read_glb(known)
+
+
+def test_a_file_that_is_not_there_is_told_in_a_sentence(tmp_path):
+    with pytest.raises(GlbError, match=r"^Could not read .*lost\.glb: No such file or directory\.$"):
+        read_glb(tmp_path / "lost.glb")
