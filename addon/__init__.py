@@ -16,6 +16,7 @@ if not (Path(__file__).parent / "engine").is_dir():
 def _parts() -> tuple[ModuleType, ...]:
     """Everything that registers something, each after what it needs."""
     from . import (
+        api,
         batch,
         history_operators,
         job_operators,
@@ -35,7 +36,7 @@ def _parts() -> tuple[ModuleType, ...]:
 
     settings = (translations, preferences, thumbnails, properties)
     clicks = (operators, job_operators, source_operators, history_operators, object_operators)
-    return (*settings, *clicks, panels, keymap, session, keeping, status_bar, batch)
+    return (*settings, *clicks, panels, keymap, session, keeping, status_bar, api, batch)
 
 
 def register() -> None:
