@@ -291,8 +291,11 @@ class JobQueue:
         elif isinstance(event, protocol.Notice):
             job.notices.append(event.text)
         elif isinstance(event, protocol.Result):
-            job.state, job.result, job.fraction = State.READY, event, 1.0
             self.estimates.learn(job.request, job.lasted(job.heard))
+            if job.cancelling:  # the engine was done before it heard of that
+                job.state = State.CANCELLED
+            else:
+                job.state, job.result, job.fraction = State.READY, event, 1.0
             self._release(job)
         elif isinstance(event, protocol.Error):
             job.fail(JobError(event.code, event.message, event.hint, event.detail))

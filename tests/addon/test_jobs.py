@@ -144,6 +144,21 @@ def test_cancel_of_a_running_job_ends_it_and_keeps_the_engine(jobs, engines, tmp
     assert len(engines.all) == 1
 
 
+def test_a_result_that_crosses_the_cancel_is_not_taken(jobs, engines, tmp_path):
+    job = submit(jobs, tmp_path, "quick")
+    pump_until(jobs, lambda: job.state is State.RUNNING)
+    output = Path(job.request.output)
+    end = time.monotonic() + 10
+    while not output.is_file():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    jobs.cancel(job)
+    assert jobs.wait(job, 10) is State.CANCELLED
+    assert job.result is None
+    assert_next_job_works(jobs, tmp_path)
+    assert len(engines.all) == 1
+
+
 @pytest.mark.slow
 def test_cancel_of_a_hanging_job_ends_the_engine_after_a_grace(jobs, engines, tmp_path, monkeypatch):
     monkeypatch.setattr(client, "CANCEL_GRACE_SECONDS", 0.5)
