@@ -3,13 +3,14 @@
 """What can be done with an entry of the history."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import bpy
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
-from . import delivery, history_panel, keeping, options, session
+from . import delivery, generators, history_panel, keeping, options, session
 from .glb import GlbError
 from .history import Entry
 from .operators import end_of, engine_usable
@@ -108,6 +109,7 @@ class GAUSSMITH_OT_regenerate_entry(_EntryOperator, bpy.types.Operator):
                 **options.known(entry.options, options.PictureOptions),
             }
             job = session.submit_picture(source, context, seed=seed, options=wanted)
+            job.request = replace(job.request, generator=generators.generator(entry.generator).name)
         job.name = entry.name
         return end_of(self, context, [job])
 

@@ -9,7 +9,7 @@ import bpy
 from bpy.props import StringProperty
 
 from . import keeping, session, text, thumbnails
-from .history import Entry
+from .history import Entry, History
 from .translations import told
 
 PER_PAGE = 6
@@ -25,7 +25,7 @@ class _View:
         self.entries: tuple[Entry, ...] = ()
         self.page = 0
         self.selected = ""
-        self._state: tuple[int, str] = (-1, "")
+        self._state: tuple[History | None, int, str] = (None, -1, "")
 
     @property
     def pages(self) -> int:
@@ -38,13 +38,14 @@ class _View:
     def refresh(self) -> bool:
         """Looks whether the history or what is searched for has changed, and prepares what is shown then."""
         searched = bpy.context.window_manager.gaussmith_search.casefold().strip()
-        state = (keeping.history().version, searched)
+        history = keeping.history()
+        state = (history, history.version, searched)
         if state == self._state:
             return False
-        if searched != self._state[1]:
+        if searched != self._state[2]:
             self.page = 0
         self._state = state
-        self.entries = tuple(e for e in keeping.history().entries if searched in e.name.casefold())
+        self.entries = tuple(entry for entry in history.entries if searched in entry.name.casefold())
         self.turn(0)
         return True
 
@@ -110,7 +111,8 @@ def _draw_search(layout: bpy.types.UILayout, context: bpy.types.Context) -> None
 
 def _draw_page(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     room = context.region.width / context.preferences.system.ui_scale - MARGIN
-    grid = layout.grid_flow(row_major=True, columns=max(2, int(room // CELL)), even_columns=True, align=False)
+    columns = max(2, int(room // CELL))
+    grid = layout.grid_flow(row_major=True, columns=columns, even_columns=True, align=False)
     for entry in view.shown:
         cell = grid.column(align=True)
         if icon := thumbnails.icon(_picture_of(entry)):
@@ -120,13 +122,18 @@ def _draw_page(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         is_selected = entry.id == view.selected
         button = cell.operator("gaussmith.select_entry", text=entry.name, translate=False, depress=is_selected)
         button.entry = "" if is_selected else entry.id
+    for _ in range(-len(view.shown) % columns):
+        grid.column()  # a row that is not full keeps its width
     if not view.shown:
         layout.label(text="Nothing found")
 
 
 def _draw_entry(layout: bpy.types.UILayout, entry: Entry, width: int) -> None:
     box = layout.box().column()
-    text.wrapped(box, facts_of(entry), width, "INFO")
+    column = box.column(align=True)
+    column.scale_y = 0.8
+    column.label(text=time.strftime("%Y-%m-%d  %H:%M", time.localtime(entry.date)), translate=False)
+    column.label(text=facts_of(entry), translate=False)
     if entry.error:
         text.wrapped(box, told(entry.error), width, "ERROR")
     box.operator("gaussmith.import_entry", text="Import at the 3D Cursor", icon="IMPORT").entry = entry.id
@@ -141,9 +148,9 @@ def _draw_entry(layout: bpy.types.UILayout, entry: Entry, width: int) -> None:
 
 
 def facts_of(entry: Entry) -> str:
-    """When and how an entry was made, in one line."""
+    """How an entry was made, in one line."""
     faces = entry.report.get("faces")
-    facts = [time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.date))]
+    facts = []
     if isinstance(faces, int) and not isinstance(faces, bool):
         facts.append(told("{n} faces").format(n=f"{faces:,}"))
     if entry.picture:

@@ -22,7 +22,7 @@ on_changed: list[Callable[[], object]] = []
 """Called, in the main thread, when the history has changed."""
 
 _history: History | None = None
-_drawn = 0  # the version of the history that was last drawn
+_drawn = -1  # the version of the history that was last drawn
 
 
 def history() -> History:
@@ -32,8 +32,8 @@ def history() -> History:
 
 def open_history(folder: Path) -> History:
     """Makes `folder` the history's; what it holds is read in the background."""
-    global _history
-    _history = History(folder)
+    global _history, _drawn
+    _history, _drawn = History(folder), -1
     _history.load()
     wake()
     return _history

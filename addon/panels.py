@@ -66,7 +66,7 @@ class GAUSSMITH_PT_object(bpy.types.Panel):
         width = text.width_of(context)
         source = record.get("picture") or record.get("splats") or context.object.name
         icon = "FILE_IMAGE" if "picture" in record else SPLATS_ICON
-        self.layout.label(text=Path(source).name, icon=icon, translate=False)
+        self.layout.label(text=text.shown(Path(source).name), icon=icon, translate=False)
         split = self.layout.split(factor=0.5)
         names, values = split.column(align=True), split.column(align=True)
         names.alignment = "RIGHT"
@@ -123,7 +123,7 @@ def _draw_picture(layout: bpy.types.UILayout, settings) -> None:
         _draw_empty_well(box, settings.picture)
     if settings.picture:
         row = box.row()
-        row.label(text=Path(settings.picture).name, translate=False)
+        row.label(text=text.shown(Path(settings.picture).name), translate=False)
         row.operator("gaussmith.clear_picture", text="", icon="X", emboss=False)
     row = column.row(align=True)
     row.operator("gaussmith.choose_picture", text="Choose", icon="FILE_FOLDER")

@@ -82,9 +82,9 @@ def _draw_running(layout: bpy.types.UILayout, job: Job) -> None:
 def _draw_name(layout: bpy.types.UILayout, job: Job, icon: str) -> None:
     """A job by its picture, where that is at hand."""
     if (value := thumbnails.icon(getattr(job.request, "picture", ""))) != 0:
-        layout.label(text=job.name, icon_value=value, translate=False)
+        layout.label(text=text.shown(job.name), icon_value=value, translate=False)
     else:
-        layout.label(text=job.name, icon=icon, translate=False)
+        layout.label(text=text.shown(job.name), icon=icon, translate=False)
 
 
 def _draw_waiting(layout: bpy.types.UILayout, waiting: list[Job]) -> None:
@@ -111,7 +111,7 @@ def _draw_waiting(layout: bpy.types.UILayout, waiting: list[Job]) -> None:
 def _draw_ready(layout: bpy.types.UILayout, job: Job, width: int) -> None:
     box = layout.box().column()
     row = box.row()
-    row.label(text=told("Ready: {name}").format(name=job.name), icon="CHECKMARK", translate=False)
+    row.label(text=told("Ready: {name}").format(name=text.shown(job.name)), icon="CHECKMARK", translate=False)
     row.operator("gaussmith.dismiss", text="", icon="X", emboss=False).job = job.id
     text.wrapped(box, told(hold_of(job)), width)
     box.operator("gaussmith.import_result", text="Import at the 3D Cursor", icon="IMPORT").job = job.id
@@ -120,7 +120,7 @@ def _draw_ready(layout: bpy.types.UILayout, job: Job, width: int) -> None:
 def _draw_failed(layout: bpy.types.UILayout, job: Job, width: int) -> None:
     box = layout.box().column()
     row = box.row()
-    text.title(row, job.name, "ERROR", alert=True)
+    text.title(row, text.shown(job.name), "ERROR", alert=True)
     row.operator("gaussmith.copy_error", text="", icon="COPYDOWN", emboss=False).job = job.id
     row.operator("gaussmith.dismiss", text="", icon="X", emboss=False).job = job.id
     error = job.error
@@ -136,8 +136,9 @@ def _draw_failed(layout: bpy.types.UILayout, job: Job, width: int) -> None:
 def _draw_ended(layout: bpy.types.UILayout, job: Job, width: int) -> None:
     column = layout.column(align=True)
     row = column.row()
-    row.active = job.state is State.DONE
-    row.label(text=job.name, icon="CHECKMARK" if job.state is State.DONE else "CANCEL", translate=False)
+    name = row.row()
+    name.active = job.state is State.DONE
+    name.label(text=text.shown(job.name), icon="CHECKMARK" if job.state is State.DONE else "CANCEL", translate=False)
     report = job.result.report if job.result is not None else {}
     side = row.row()
     side.alignment = "RIGHT"

@@ -76,7 +76,8 @@ def submit_picture(
     wanted = {**chosen(context.scene.gaussmith, PictureOptions), **(options or {})}
     own_seed = wanted.pop("seed")
     wanted_seed = own_seed if seed is None else seed
-    request = protocol.Generate("", str(picture), _new_output(), seed=wanted_seed, options=wanted)
+    generator = context.scene.gaussmith.generator
+    request = protocol.Generate("", str(picture), _new_output(), generator, wanted_seed, wanted)
     job = _submit(request, picture.stem, context, index * SPACING * wanted["size"], replace)
     if not picture.is_file():
         job.fail(JobError("BAD_PICTURE", f"There is no file {picture}.", "Choose another picture."))

@@ -183,11 +183,10 @@ def from_render(context: bpy.types.Context) -> Path:
 def _as_png(scene: bpy.types.Scene) -> Iterator[None]:
     """Lets a scene write PNG with alpha for a moment."""
     settings = scene.render.image_settings
-    names = ("media_type", "file_format", "color_mode", "color_depth", "compression", "color_management")
-    before = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
     wanted = {"media_type": "IMAGE", "file_format": "PNG", "color_mode": "RGBA", "color_depth": "8"}
+    before = {name: getattr(settings, name) for name in wanted if hasattr(settings, name)}
     try:
-        for name in before.keys() & wanted.keys() if "media_type" not in before else wanted:
+        for name in before:  # each narrows what the next can be
             setattr(settings, name, wanted[name])
         yield
     finally:

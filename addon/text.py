@@ -7,6 +7,7 @@ import functools
 import blf
 import bpy
 
+from .names import block_name
 from .translations import told
 
 FONT, FONT_POINTS = 0, 11.0
@@ -17,6 +18,12 @@ MARGIN = 88
 def width_of(context: bpy.types.Context) -> int:
     """Pixels for text in a box of this panel, beside an icon."""
     return round(max(context.region.width - MARGIN * context.preferences.system.ui_scale, 60.0))
+
+
+@functools.lru_cache(maxsize=512)
+def shown(name: str) -> str:
+    """A name on one line, whatever the file it comes from is called."""
+    return block_name(name, longest=200)
 
 
 def title(layout: bpy.types.UILayout, text: str, icon: str, alert: bool = False) -> None:
