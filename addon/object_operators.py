@@ -2,13 +2,16 @@
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
 """What can be done with an object that was generated: a new mesh, splats, a collision hull, an asset."""
 
+from dataclasses import replace as with_values
 from pathlib import Path
 from typing import Any, ClassVar
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from . import assets, collision, engine_life, options, replace, scene, session, splats_view
+from . import assets, collision, generators, options, replace, scene, session, splats_view
+from .jobs import Job
+from .operators import end_of, engine_usable
 from .record import RECORD, read_record
 from .result_options import result_choice
 from .splat_points import SplatPointsError
@@ -30,7 +33,7 @@ class _OfObject:
 
 
 class GAUSSMITH_OT_regenerate(_OfObject, bpy.types.Operator):
-    """Make the mesh of this object again from its picture. The object keeps its place, modifiers and material slots"""
+    """Make the mesh of this object again. The object keeps its place, modifiers and material slots"""
 
     bl_idname = "gaussmith.regenerate"
     bl_label = "Regenerate Mesh"
@@ -51,39 +54,43 @@ class GAUSSMITH_OT_regenerate(_OfObject, bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not super().poll(context):
-            return False
-        if "picture" not in (read_record(context.object) or {}):
-            cls.poll_message_set("This object was not made from a picture")
-            return False
-        if engine_life.engine_state().kind == "PROBLEM":
-            cls.poll_message_set("The engine is not ready")
-            return False
-        return True
+        return super().poll(context) and engine_usable(cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         ob, record = context.object, read_record(context.object) or {}
-        if told_why := replace.problem(ob.name):
-            self.report({"ERROR"}, told(told_why))
+        why = replace.problem(ob.name)
+        if not why and not isinstance(record.get("picture") or record.get("splats"), str):
+            why = f"It is not known what {ob.name} was made from."
+        if why:
+            self.report({"ERROR"}, told(why))
             return {"CANCELLED"}
-        wanted = None if self.scene_settings else _known_options(record)
-        held = record.get("seed")
-        seed = held if isinstance(held, int) else 0
+        job = self._again(record, context)
+        job.name = ob.name
+        job.context = with_values(job.context, replace=ob.name)
+        return end_of(self, context, [job])
+
+    def _again(self, record: dict[str, Any], context: bpy.types.Context) -> Job:
+        """The job that made the object, once more."""
+        if "picture" not in record:
+            wanted = _options_of(record, options.SplatOptions)
+            return session.submit_splats(Path(record["splats"]), wanted, context)
+        wanted = {} if self.scene_settings else _options_of(record, options.PictureOptions)
+        seed = record["seed"] if isinstance(record.get("seed"), int) else 0
         if self.new_seed:
             seed = (seed + 1) % (options.LARGEST_INT + 1)
-        job = session.submit_picture(Path(record["picture"]), context, seed=seed, options=wanted, replace=ob.name)
-        if bpy.app.background:
-            session.wait(job, context)
-            if job.error is not None:
-                self.report({"ERROR"}, f"{job.name}: {told(job.error.message)} {told(job.error.hint)}")
-        return {"FINISHED"}
+        job = session.submit_picture(Path(record["picture"]), context, seed=seed, options=wanted)
+        if not self.scene_settings:
+            name = generators.generator(str(record.get("generator", ""))).name
+            job.request = with_values(job.request, generator=name)
+        return job
 
 
-def _known_options(record: dict[str, Any]) -> dict[str, Any]:
+def _options_of(record: dict[str, Any], kind: type[options.MeshOptions]) -> dict[str, Any]:
     """The options in a record that this version knows: it may be from another one."""
-    found = record.get("options")
-    names = options.properties(options.PictureOptions)
-    return {name: value for name, value in found.items() if name in names} if isinstance(found, dict) else {}
+    held = record.get("options")
+    held = held if isinstance(held, dict) else {}
+    crop = {"crop": held["crop"]} if kind is options.SplatOptions and "crop" in held else {}
+    return {**options.defaults(kind), **options.known(held, kind), **crop}
 
 
 class GAUSSMITH_OT_preview_splats(_OfObject, bpy.types.Operator):
@@ -264,10 +271,12 @@ def draw_object(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     ob = context.object
     if ob is None:
         return
+    record = read_record(ob) or {}
     column = layout.column(align=True)
     row = column.row(align=True)
     row.operator("gaussmith.regenerate", icon="FILE_REFRESH")
-    row.operator("gaussmith.regenerate", text="New Seed", icon="DOT").new_seed = True
+    if "seed" in record:
+        row.operator("gaussmith.regenerate", text="New Seed", icon="DOT").new_seed = True
     row = column.row(align=True)
     text = "Show Mesh" if ob.hide_get() else "Preview Splats"
     row.operator("gaussmith.preview_splats", text=text, icon="OUTLINER_OB_POINTCLOUD")

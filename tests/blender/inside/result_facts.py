@@ -649,6 +649,24 @@ def fact_regenerate_makes_a_new_mesh_for_the_object_with_its_own_settings():
 
 
 @enabled
+def fact_a_mesh_of_splats_is_made_again_from_them():
+    path = FOLDER / "statue.spz"
+    path.write_bytes(b"the fake engine looks at the name only")
+    crop = (-1, -2, -3, 1, 2, 3)
+    bpy.ops.gaussmith.import_splats(filepath=str(path), size=SIZE, up="-y", use_crop=True, crop=crop)
+    ob = bpy.context.object
+    mesh = ob.data.as_pointer()
+    before = read_record(ob)
+    assert bpy.ops.gaussmith.regenerate() == {"FINISHED"}
+    assert ob.data.as_pointer() != mesh
+    assert read_record(ob)["options"] == before["options"]
+    assert [o.name for o in bpy.data.objects] == ["statue"]
+    ob["gaussmith"] = "{}"
+    with refused(RuntimeError, "not known what statue was made from"):
+        bpy.ops.gaussmith.regenerate()
+
+
+@enabled
 def fact_the_choices_of_the_scene_count_when_a_mesh_is_asked_for():
     settings = bpy.context.scene.gaussmith
     assert result_choice(settings) == ResultChoice()
