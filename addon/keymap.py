@@ -22,9 +22,9 @@ def item(context: bpy.types.Context) -> tuple[bpy.types.KeyMap, bpy.types.KeyMap
 def draw(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     """The shortcut, to be switched on and changed."""
     if (found := item(context)) is not None:
-        row = layout.row(align=True)
-        row.prop(found[1], "active", text="", emboss=False)
-        row.label(text="Shortcut for Generate from Image")
+        row = layout.row()
+        row.use_property_split = False
+        row.prop(found[1], "active", text="Shortcut for Generate from Image")
         row.prop(found[1], "type", text="", full_event=True)
 
 

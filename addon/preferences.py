@@ -7,7 +7,7 @@ from pathlib import Path
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from . import engine_life, engine_operators, session
+from . import engine_life, engine_operators, keymap, session
 from .translations import told
 
 _STATES = {
@@ -67,7 +67,7 @@ class GaussmithPreferences(bpy.types.AddonPreferences):
         default=engine_life.DEFAULTS["take_turns"],
     )
 
-    def draw(self, _context: bpy.types.Context) -> None:
+    def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
         layout.use_property_split = True
         layout.use_property_decorate = False
@@ -79,6 +79,7 @@ class GaussmithPreferences(bpy.types.AddonPreferences):
         column.prop(self, "take_turns")
         _draw_engine(layout.box())
         _draw_doctor(layout.box())
+        keymap.draw(layout, context)
 
 
 def _indented(layout: bpy.types.UILayout) -> bpy.types.UILayout:
