@@ -36,7 +36,7 @@ if __name__ == "__main__":  # run as a script: this folder becomes a package, wi
 
 import bpy
 
-from . import formats, options
+from . import engine_life, formats, options
 from .batch_arguments import read_arguments
 from .batch_report import Report, say
 from .batch_run import FAULTS, Run
@@ -92,6 +92,7 @@ def _run(arguments: argparse.Namespace, report: Report, engine_python: str) -> i
         for note in folder.notes:
             say(note)
         jobs = stack.enter_context(_ended(JobQueue(lambda: _start_engine(engine_python, folder.logs))))
+        jobs.turns_for = engine_life.turns_for
         workers = stack.enter_context(_stopped(_workers(arguments, folder.logs)))
         run = Run(
             arguments, folder, jobs, workers, report, lambda task: _options(arguments, task), _id(arguments, folder)
@@ -239,8 +240,6 @@ def _stopped(workers: Here | Workers) -> Iterator[Here | Workers]:
 
 def run_command(argv: list[str]) -> int:
     """`blender -c gaussmith ...`"""
-    from . import engine_life
-
     try:
         return main(argv, "blender -c gaussmith", engine_life.preferred_python())
     except SystemExit as leaving:  # argparse ends with one; Blender takes the code that is returned

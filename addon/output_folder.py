@@ -27,6 +27,7 @@ from .folder_lock import FolderLock, LockedError
 from .plan import UsageError
 
 STATE = ".gaussmith"
+_LOW = 1 << 20
 _PROBE = 8 << 20
 """Bytes that must fit on the disk for a batch to go on."""
 
@@ -122,6 +123,8 @@ class OutputFolder:
                 raise TakenError(f"{target} is a source of this batch. Choose another folder.")
             if target.exists() and not entry.overwrite:
                 raise TakenError(f"{target} exists already. Use --overwrite, or another folder.")
+        if shutil.disk_usage(self.folder).free < _LOW:
+            self.check_space()  # exporters of Blender report success where a file was cut off
         entry = Entry(**{**asdict(entry), "token": making.name})
         ready = self._state / "ready" / making.name
         ready.parent.mkdir(exist_ok=True)
