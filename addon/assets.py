@@ -43,6 +43,7 @@ def save_asset(ob: bpy.types.Object, choice: ResultChoice) -> Path | None:
     except OSError as error:
         reason = str(error.strerror or error).rstrip(".")
         raise AssetError(f"Could not save {ob.name} in {folder}: {reason}.") from error
+    _refresh_browsers()
     return target
 
 
@@ -98,6 +99,16 @@ def preview_of(ob: bpy.types.Object, size: int = PREVIEW_SIZE) -> np.ndarray | N
         mesh.uv_layers.active.uv.foreach_get("vector", uvs.ravel())
     texture = _texture(ob)
     return draw_preview(vertices.reshape(-1, 3), triangles.reshape(-1, 3), uvs[loops.reshape(-1, 3)], texture, size)
+
+
+def _refresh_browsers() -> None:
+    """Makes open asset browsers look into their libraries again."""
+    for window in [] if bpy.app.background else bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.ui_type == "ASSETS":
+                with bpy.context.temp_override(window=window, area=area, region=area.regions[-1]):
+                    if bpy.ops.asset.library_refresh.poll():
+                        bpy.ops.asset.library_refresh()
 
 
 def _texture(ob: bpy.types.Object) -> np.ndarray:

@@ -51,8 +51,7 @@ def add_hull(ob: bpy.types.Object, kind: str, vertices: np.ndarray | None = None
         hull.parent = ob
         hull.display_type = "WIRE"
         hull.hide_render = True
-        for collection in ob.users_collection:
-            collection.objects.link(hull)
+        scene.link_beside(hull, ob)
         return hull
     old, hull.data, hull.name = hull.data, mesh, name
     if not old.users:

@@ -29,6 +29,9 @@ class _OfObject:
         if context.object is None or RECORD not in context.object:
             cls.poll_message_set("Choose an object that was generated first")
             return False
+        if context.object.library is not None:
+            cls.poll_message_set("This object is linked from another file")
+            return False
         return True
 
 
@@ -218,7 +221,7 @@ class GAUSSMITH_OT_add_collision(bpy.types.Operator):
         for ob in context.selected_objects:
             if ob.type != "MESH" or collision.PART in ob:
                 continue
-            if ob.library or not ob.users_collection or all(c.library for c in ob.users_collection):
+            if ob.library is not None:
                 self.report({"WARNING"}, told("{name} is linked from another file").format(name=ob.name))
                 continue
             try:

@@ -283,6 +283,7 @@ def draw_file(layout: bpy.types.UILayout, owner: Any) -> None:
     column = layout.column(heading="Keep", align=True)
     column.prop(owner, "keep_all", text="Everything")
     column.prop(owner, "keep_frame", text="Place and Size")
+    column.prop(owner, "save_splats", text="Splats")
     layout.prop(owner, "use_crop")
     if owner.use_crop:
         for text, first in (("From", 0), ("To", 3)):

@@ -86,8 +86,7 @@ def _level(ob: bpy.types.Object, level: int) -> bpy.types.Object:
     made.data.materials.append(ob.active_material)
     made.parent, made.matrix_parent_inverse = ob.parent, ob.matrix_parent_inverse
     made.matrix_basis = ob.matrix_basis
-    for collection in ob.users_collection:
-        collection.objects.link(made)
+    scene.link_beside(made, ob)
     bpy.context.view_layer.update()  # a new object is not in the view layer before
     scene.hide(made)
     return made

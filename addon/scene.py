@@ -78,6 +78,14 @@ def describe(
     ob.data[CHECKSUM] = checksum(ob.data)
 
 
+def link_beside(ob: bpy.types.Object, beside: bpy.types.Object | None) -> None:
+    """Puts an object in the collections of another, as far as they can be changed, or else in the scene's own."""
+    collections = beside.users_collection if beside is not None else (bpy.context.collection,)
+    own = [each for each in collections if each and each.library is None and each.override_library is None]
+    for collection in own or [bpy.context.scene.collection]:
+        collection.objects.link(ob)
+
+
 def hide(ob: bpy.types.Object) -> None:
     """Hides an object in renders, and in views where it is in the view layer."""
     ob.hide_render = True

@@ -50,9 +50,7 @@ def add_cloud(path: Path, name: str, ob: bpy.types.Object | None = None, origin:
     cloud.parent = ob
     modifier = cloud.modifiers.new(NODES, "NODES")
     modifier.node_group = _node_group()
-    collections = ob.users_collection if ob is not None else ()
-    for collection in collections or (bpy.context.collection,):
-        collection.objects.link(cloud)
+    scene.link_beside(cloud, ob)
     return cloud
 
 

@@ -572,6 +572,7 @@ def fact_an_asset_in_a_library_is_a_file_of_its_own_and_the_object_here_stays_as
     ob = made(as_asset=True, asset_library="Shelf", asset_catalog="Props/Cats", **ABOUT)
     assert ob.asset_data is None
     assert (ob.name, tuple(ob.location), len(bpy.data.objects)) == ("cat", (3, 2, 1), 1)
+    assert not bpy.data.libraries
     assert (folder / "cat.blend").read_text() == "mine"
     assert {path.name for path in folder.iterdir()} == {"cat.blend", "cat_2.blend", "blender_assets.cats.txt"}
     fresh()
@@ -735,6 +736,14 @@ def fact_operators_on_objects_say_what_they_need():
         bpy.ops.gaussmith.regenerate()
     with refused(RuntimeError, "Select a mesh in Object Mode first"):
         bpy.ops.gaussmith.add_collision()
+    linked = linked_cat()
+    scene.select_only(linked, bpy.context.view_layer)
+    for operator in (bpy.ops.gaussmith.regenerate, bpy.ops.gaussmith.preview_splats):
+        with refused(RuntimeError, "linked from another file"):
+            operator()
+    for operator in (bpy.ops.gaussmith.add_collision, bpy.ops.gaussmith.save_asset):
+        assert operator() == {"CANCELLED"}
+    fresh()
     ob = made()
     scene.select_only(ob, bpy.context.view_layer)
     with refused(RuntimeError, "Keep Splats"):
