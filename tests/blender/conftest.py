@@ -61,7 +61,8 @@ def fake_python(tmp_path_factory) -> Path:
     """Stands in for the engine's Python: whatever engine it is asked to run, it runs the fake one."""
     script = tmp_path_factory.mktemp("fake engine") / "python"
     script.write_text(
-        f'#!/bin/sh\ncase "$*" in *" -c "*) exec "{sys.executable}" "$@" ;; esac\n'
+        f'#!/bin/sh\ncase "$*" in *" -c "*) exec "{sys.executable}" "$@" ;;\n'
+        f'*" doctor "*) exec "{sys.executable}" -I -X utf8 -u "{FAKE}" doctor --json ;; esac\n'
         f'exec "{sys.executable}" -I -X utf8 -u "{FAKE}" serve\n'
     )
     script.chmod(0o755)
