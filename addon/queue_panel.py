@@ -2,8 +2,6 @@
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
 """The queue in the sidebar: what is being made, what waits, what is ready, and what went wrong with what helps."""
 
-from typing import ClassVar
-
 import bpy
 
 from . import session, text, thumbnails
@@ -32,7 +30,6 @@ class GAUSSMITH_PT_queue(bpy.types.Panel):
     bl_region_type = "UI"
     bl_category = session.TAB
     bl_order = 1
-    bl_options: ClassVar = {"HEADER_LAYOUT_EXPAND"}
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:

@@ -248,6 +248,35 @@ def fact_a_picture_deleted_between_the_click_and_the_start_fails_its_job_alone()
 
 
 @enabled
+def fact_a_job_that_failed_can_have_another_picture_and_keeps_its_settings():
+    settings().seed, settings().faces = 4, 7_000
+    job = session.submit_picture(picture("fail"), bpy.context)
+    session.wait(job, bpy.context)
+    assert job.error.code == "BAD_PICTURE"
+    settings().seed, settings().faces = 0, 500
+    good = picture("good")
+    assert bpy.ops.gaussmith.retry_with_picture(job=job.id, filepath=str(good)) == {"FINISHED"}
+    (again,) = session.jobs().jobs
+    session.wait(again, bpy.context)
+    assert again.state is State.DONE
+    assert (again.request.seed, again.request.options["faces"]) == (4, 7_000)
+    assert settings().picture == str(good)
+
+
+@enabled
+def fact_freeing_memory_ends_the_engine_and_tries_again_with_another():
+    job = session.submit_picture(picture("memory"), bpy.context)
+    session.wait(job, bpy.context)
+    assert job.error.code == "OUT_OF_MEMORY"
+    first = session.jobs().engine.pid
+    assert bpy.ops.gaussmith.free_memory(job=job.id) == {"FINISHED"}
+    (again,) = session.jobs().jobs
+    session.wait(again, bpy.context)
+    assert again.request.picture == job.request.picture
+    assert session.jobs().engine.pid != first
+
+
+@enabled
 def fact_a_relative_picture_in_a_file_never_saved_is_told():
     settings().picture = "//cat.png"
     with refused(RuntimeError, "never saved"):
