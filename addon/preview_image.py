@@ -25,10 +25,10 @@ def draw_preview(vertices: Array, triangles: Array, uvs: Array, texture: Array, 
     """
     side = FINER * size
     right, up, towards = _axes()
-    flat = np.stack([vertices @ right, vertices @ up, vertices @ towards], axis=1)  # right, up, nearer
+    flat = (vertices @ np.stack([right, up, towards], axis=1)).astype(np.float32)  # right, up, nearer
     lowest, highest = flat.min(0), flat.max(0)
     extent = max((highest - lowest)[:2].max(), 1e-12)
-    places = (flat - (lowest + highest) / 2) * ((1 - 2 * MARGIN) * side / extent)
+    places = (flat - (lowest + highest) / 2) * np.float32((1 - 2 * MARGIN) * side / extent)
     places[:, :2] += side / 2
     corners = places[triangles]  # [T, 3, 3]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -38,14 +38,17 @@ def draw_preview(vertices: Array, triangles: Array, uvs: Array, texture: Array, 
     lit = np.stack([light @ right, light @ up, light @ towards])
     lengths = np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
     shade = AMBIENT + (1 - AMBIENT) * np.maximum(normals @ lit / lengths, 0)
+    shade = shade.astype(np.float32)
+    inner = np.concatenate([corners[..., 2:], uvs], axis=2, dtype=np.float32)  # [T, 3, 3], what varies within a face
+    along, across = inner[:, 1] - inner[:, 0], inner[:, 2] - inner[:, 0]
     pixels, depths, colors = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros((0, 3), np.float32)]
     for chosen, width, height in _by_size(corners):
-        triangle, at, weights = _covered(corners[chosen], width, height, side)
+        triangle, at, b, c = _covered(corners[chosen], width, height, side)
         triangle = chosen[triangle]
+        found = inner[triangle, 0] + b[:, None] * along[triangle] + c[:, None] * across[triangle]
         pixels.append(at)
-        depths.append((weights * corners[triangle, :, 2]).sum(1))
-        found = _looked_up(texture, (weights[..., None] * uvs[triangle]).sum(1))
-        colors.append(found * shade[triangle, None].astype(np.float32))
+        depths.append(found[:, 0])
+        colors.append(_looked_up(texture, found[:, 1:]) * shade[triangle, None])
     order = np.argsort(np.concatenate(depths), kind="stable")  # what is nearer is drawn later
     picture = np.zeros((side * side, 4), np.float32)
     drawn = np.concatenate(pixels)[order]
@@ -73,12 +76,12 @@ def _by_size(corners: Array) -> Iterator[tuple[Array, int, int]]:
             yield group[start : start + most], int(width), int(height)
 
 
-def _covered(corners: Array, width: int, height: int, side: int) -> tuple[Array, Array, Array]:
-    """The pixels whose centres lie in triangles [T, 3, 3]: which triangle, which pixel, and the corners' weights."""
+def _covered(corners: Array, width: int, height: int, side: int) -> tuple[Array, Array, Array, Array]:
+    """The pixels whose centres lie in triangles [T, 3, 3]: which triangle, which pixel, weights of two corners."""
     first = np.floor(corners[..., :2].min(1))  # [T, 2]
-    row, column = np.divmod(np.arange(width * height), width)
-    x = first[:, :1] + column + 0.5  # [T, P]
-    y = first[:, 1:] + row + 0.5
+    row, column = np.divmod(np.arange(width * height, dtype=np.int32), width)
+    x = first[:, :1] + (column + 0.5).astype(np.float32)  # [T, P]
+    y = first[:, 1:] + (row + 0.5).astype(np.float32)
     (ax, ay), (bx, by), (cx, cy) = (corners[:, corner, :2].T[..., None] for corner in range(3))
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
     b = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
@@ -87,7 +90,7 @@ def _covered(corners: Array, width: int, height: int, side: int) -> tuple[Array,
     triangle, place = np.nonzero(inside)
     b, c = b[inside], c[inside]
     at = y[triangle, place].astype(np.int64) * side + x[triangle, place].astype(np.int64)
-    return triangle, at, np.stack([1 - b - c, b, c], axis=1)
+    return triangle, at, b, c
 
 
 def _looked_up(texture: Array, uvs: Array) -> Array:
