@@ -277,7 +277,7 @@ def draw_object(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
     record = read_record(ob) or {}
     column = layout.column(align=True)
     row = column.row(align=True)
-    row.operator("gaussmith.regenerate", icon="FILE_REFRESH")
+    row.operator("gaussmith.regenerate", text="Regenerate", icon="FILE_REFRESH")
     if "seed" in record:
         row.operator("gaussmith.regenerate", text="New Seed", icon="DOT").new_seed = True
     row = column.row(align=True)

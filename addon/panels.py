@@ -80,10 +80,9 @@ class GAUSSMITH_PT_object(bpy.types.Panel):
 
 
 class GAUSSMITH_MT_more(bpy.types.Menu):
-    """What is needed now and then."""
-
     bl_idname = "GAUSSMITH_MT_more"
     bl_label = "More"
+    bl_description = "What is needed now and then"
 
     def draw(self, _context: bpy.types.Context) -> None:
         layout = self.layout

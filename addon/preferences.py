@@ -148,8 +148,7 @@ def _draw_doctor(box: bpy.types.UILayout) -> None:
     else:
         row.alert = True
         row.label(text="The engine is not well", icon="ERROR")
-    buttons = row.row(align=True)
-    buttons.alert = False
+    buttons = box.row(align=True)  # a row of their own: in other languages sentences are longer
     buttons.operator("gaussmith.doctor", icon="VIEWZOOM")
     buttons.operator("gaussmith.copy_report", icon="COPYDOWN")
     if found is None:
