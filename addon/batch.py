@@ -75,8 +75,9 @@ def main(argv: Sequence[str], prog: str = "batch.py", engine_python: str = "") -
 
 
 def _run(arguments: argparse.Namespace, report: Report, engine_python: str) -> int:
-    if arguments.format != "glb":
-        formats.check_format(arguments.format)
+    for kind in arguments.format:
+        if kind != "glb":
+            formats.check_format(kind)
     if arguments.output.exists() and not arguments.output.is_dir():
         raise UsageError(f"--output names the file {arguments.output}; name a folder.")
     folder = OutputFolder(arguments.output.resolve())
@@ -158,7 +159,7 @@ def _plan(arguments: argparse.Namespace, output: Path) -> tuple[list[Task], list
     return plan(
         sources,
         output,
-        f".{arguments.format}",
+        f".{arguments.format[0]}",
         arguments.lods,
         recursive=arguments.recursive,
         left_out={output, *own_files(output)},

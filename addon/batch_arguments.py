@@ -12,6 +12,7 @@ from .options import MeshOptions, PictureOptions, SplatOptions
 FILE_SECONDS = 1800.0
 """How long one file may take before its job is given up: a hung engine must not stop a night's work."""
 MOST_JOBS = 64
+_FORMATS = ("glb", *formats.FORMATS)
 
 
 def read_arguments(argv: Sequence[str], prog: str) -> argparse.Namespace:
@@ -34,7 +35,13 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     add("-r", "--recursive", action="store_true", help="take folders within folders too; the output has the same ones")
     add("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the meshes")
-    add("--format", choices=("glb", *formats.FORMATS), default="glb", help="default: glb")
+    add(
+        "--format",
+        type=_formats,
+        default=["glb"],
+        metavar="FORMAT[,FORMAT...]",
+        help=f"one or more of {', '.join(_FORMATS)}; the engine makes each mesh once (default: glb)",
+    )
     add("--thumbnails", action="store_true", help="also render a picture of each mesh, NAME_thumbnail.png")
     add("--overwrite", action="store_true", help="make meshes anew that exist already")
     add("--report", type=Path, metavar="FILE", help="add a JSON line for each mesh to this file")
@@ -80,6 +87,14 @@ def _add_flag(group: argparse._ArgumentGroup, name: str, declared: Any) -> None:
         told = f"{told} (default: {default:g})"
         metavar = "METRES" if words.get("subtype") == "DISTANCE" else "N"
         group.add_argument(flag, type=kind, default=default, metavar=metavar, help=told)
+
+
+def _formats(text: str) -> list[str]:
+    """Formats separated by commas, each once."""
+    names = list(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    if unknown := [name for name in names if name not in _FORMATS]:
+        raise argparse.ArgumentTypeError(f"there is no format {unknown[0]!r}, choose from {', '.join(_FORMATS)}")
+    return names
 
 
 def _jobs(text: str) -> int:

@@ -115,6 +115,8 @@ def sentence(record: dict[str, Any]) -> str:
         return f"{source}: {record['output']} was finished before the batch was interrupted"
     if record.get("changed"):
         return f"{source} has changed since {record['output']} was made (--overwrite makes it anew)"
+    if record.get("lacks"):
+        return f"{source}: {record['output']} exists, but not {record['lacks'][0]} (--overwrite makes both anew)"
     if record["status"] == "skipped":
         return f"{source}: {record['output']} exists, skipped (--overwrite makes it anew)"
     if record["status"] == "failed":

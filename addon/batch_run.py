@@ -114,7 +114,9 @@ class Run:
         changed = entry is not None and entry.stamp != stamp
         told = {**_facts(task), "status": "skipped", "seconds": {}}
         if not self._arguments.overwrite:
-            return {**told, "changed": True} if changed else told
+            others = [task.output.with_suffix(f".{kind}") for kind in self._arguments.format[1:]]
+            lacks = [str(path) for path in others if not path.exists()]
+            return {**told, **({"changed": True} if changed else {}), **({"lacks": lacks} if lacks else {})}
         return {**told, "resumed": True} if entry is not None and entry.run == self._run and not changed else {}
 
     # ---- the engine --------------------------------------------------------------------------------------------------
@@ -173,7 +175,7 @@ class Run:
         )
         order = {
             "name": task.output.stem,
-            "format": self._arguments.format,
+            "formats": self._arguments.format,
             "files": {**files, "splats": splats} if splats else files,
             "folder": str(making / "files"),
             "record": record,
@@ -200,7 +202,7 @@ class Run:
     def _kept(self, making: Path, files: Mapping[str, str]) -> dict[str, str]:
         """What is needed once more, for a library or a file with all meshes, and would not be there else."""
         wanted = self._arguments.library is not None or self._arguments.blend is not None
-        if self._arguments.format == "glb" or not wanted:
+        if "glb" in self._arguments.format or not wanted:
             return {}
         return {key: Path(path).relative_to(making).as_posix() for key, path in files.items()}
 

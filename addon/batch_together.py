@@ -47,7 +47,7 @@ def save_together(arguments: argparse.Namespace, folder: OutputFolder, tasks: li
             told, lacking = save(arguments, folder, members, path.resolve())
             say(f"{path}: {told}")
             if lacking:
-                say(f"{path} lacks {lacking} made before as {arguments.format} alone; --overwrite makes them anew")
+                say(f"{path} lacks {lacking} made before without GLB; --overwrite makes them anew")
         except (GlbError, LibraryError, OSError, RuntimeError) as error:
             reason = str(error).removeprefix("Error: ").strip()
             say(reason if isinstance(error, LibraryError) else f"Could not write {path}: {reason}")
@@ -86,17 +86,19 @@ def _save_library(
     return told, lacking
 
 
-def finished(folder: OutputFolder, tasks: list[Task], kind: str) -> list[Member]:
+def finished(folder: OutputFolder, tasks: list[Task], kinds: list[str]) -> list[Member]:
     """The finished meshes of tasks; those whose GLB is not there any more have no files."""
     members: list[Member] = []
     for task in (task for task in tasks if task.output.exists()):
         entry = folder.made.get(task.name)
         # Of a mesh that somebody else put there nobody knows how it was made.
         record: dict[str, Any] = entry.record if entry else {"version": RECORD_VERSION, task.kind: str(task.source)}
-        if kind == "glb":
+        if "glb" in kinds:
             own = {folder.folder / file for file in entry.files} if entry else set()
-            levels = {f"lod{level}": task.level(level) for level in (1, 2, 3)}
-            files = {"mesh": task.output} | {key: path for key, path in levels.items() if path in own and path.exists()}
+            levels = {f"lod{level}": task.level(level).with_suffix(".glb") for level in (1, 2, 3)}
+            mesh = task.output.with_suffix(".glb")
+            files = {"mesh": mesh} if mesh.exists() else {}
+            files |= {key: path for key, path in levels.items() if path in own and path.exists()}
         else:
             files = folder.kept(entry) if entry else {}
         members.append(Member(task.name, files, record, entry.token if entry else ""))

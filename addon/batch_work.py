@@ -21,7 +21,7 @@ class Order:
     """What is to be made of the engine's files; all of it can be written as JSON."""
 
     name: str  # of the object and of its files, without folder and suffix
-    format: str
+    formats: list[str]  # each once; the first one tells that all are there, so its mesh comes last
     files: dict[str, str]  # "mesh", "lod1" ...: GLBs; "splats" where they were asked for
     folder: str  # where the files of the format go
     record: dict[str, Any] = field(default_factory=dict)
@@ -38,12 +38,13 @@ def carry_out(order: Order) -> list[str]:
         if "splats" in order.files:
             others.append(f"{order.name}.ply")
             os.replace(order.files["splats"], Path(order.folder, others[-1]))
-        made = [name for level in reversed(_levels(order)) for name in _write_level(order, level)]
+        written = {kind: _write(order, kind) for kind in sorted(order.formats, key=lambda kind: kind == "glb")}
     except (GlbError, formats.FormatError) as error:
         raise WorkError(str(error)) from error
     except OSError as error:
         raise WorkError(f"Could not write {order.name}: {error.strerror or error}.") from error
-    return [*others, *made]
+    made = [name for kind in reversed(order.formats) for name in written[kind]]
+    return list(dict.fromkeys([*others, *made]))  # formats may share textures
 
 
 def empty_file() -> None:
@@ -51,22 +52,24 @@ def empty_file() -> None:
     bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
 
 
-def _levels(order: Order) -> list[str]:
-    """The engine's files of which each becomes a file of its own: a .blend holds all levels of detail."""
-    return ["mesh", *(() if order.format == "blend" else scene.level_keys(order.files))]
+def _write(order: Order, kind: str) -> list[str]:
+    """Writes all files of a format; their names, the mesh last. GLBs are moved, so they are the last to be written."""
+    # A .blend holds all levels of detail, in other formats each is a file of its own.
+    levels = ["mesh", *(() if kind == "blend" else scene.level_keys(order.files))]
+    return [name for level in reversed(levels) for name in _write_level(order, kind, level)]
 
 
-def _write_level(order: Order, key: str) -> list[str]:
+def _write_level(order: Order, kind: str, level: str) -> list[str]:
     """Writes one level of detail; names of the files, the mesh last."""
-    stem = order.name if key == "mesh" else f"{order.name}_LOD{key.removeprefix('lod')}"
-    target = Path(order.folder, f"{stem}.{order.format}")
-    if order.format == "glb":
-        os.replace(order.files[key], target)
+    stem = order.name if level == "mesh" else f"{order.name}_LOD{level.removeprefix('lod')}"
+    target = Path(order.folder, f"{stem}.{kind}")
+    if kind == "glb":
+        os.replace(order.files[level], target)
         return [target.name]
     empty_file()
-    files = order.files if order.format == "blend" else {"mesh": order.files[key]}
+    files = order.files if kind == "blend" else {"mesh": order.files[level]}
     ob, *_ = scene.import_meshes(files, name=stem, record=order.record, location=_location(order))
-    first, *others = formats.write_object(ob, target, order.format)
+    first, *others = formats.write_object(ob, target, kind, overwrite=True)
     return [*(file.name for file in others), first.name]
 
 

@@ -243,6 +243,13 @@ def test_levels_of_detail_in_other_formats(batch, mixed, tmp_path):
         ("bpy", ["a.png", "--output", "FILE"], "name a folder"),
         ("bpy", ["a.png", "--output", "out", "--faces", "0"], "faces is 0, choose it from 100 to 1,000,000"),
         ("bpy", ["a.spz", "--output", "out", "--up", "x"], "--up: invalid choice: 'x'"),
+        (
+            "bpy",
+            ["a.spz", "--output", "out", "--format", "glb,dae"],
+            "there is no format 'dae', choose from glb, blend",
+        ),
+        ("bpy", ["a.spz", "--output", "out", "--jobs", "0"], "jobs is 0, choose it from 1 to 64"),
+        ("bpy", ["a.spz", "--output", "out", "--library", "a.glb"], "expected a name that ends in .blend"),
         ("bpy", ["a.spz", "--output", "out", "--crop", "0", "1"], "--crop: expected 6 arguments"),
         ("bpy", ["a.spz", "--output", "FILE/out"], "Could not write in"),
         *((host, ["EMPTY", "--output", "out"], "no pictures and no splats") for host in HOSTS),

@@ -173,6 +173,21 @@ def test_names_of_any_length_and_any_unicode_become_files(batch, tmp_path, kind)
     assert "becomes" in output
 
 
+def test_several_formats_come_from_one_mesh(batch, tree, tmp_path):
+    out = tmp_path / "out"
+    formats = ("--format", "obj,glb,blend,obj", "--lods", 1, "--save-splats")
+    code, output, records = batch(tree / "apfel.png", "--output", out, *formats, "--blend", tmp_path / "all.blend")
+    assert code == 0, output
+    obj = {f"apfel{level}{end}" for level in ("", "_LOD1") for end in (".obj", ".mtl", "_texture.png")}
+    assert set(seen(out)) == obj | {"apfel.glb", "apfel_LOD1.glb", "apfel.blend", "apfel.ply"}
+    assert Path(records[0]["output"]).name == "apfel.obj"
+    assert set(look(tmp_path / "all.blend", tmp_path)) >= {"apfel", "apfel_LOD1"}
+    code, output, records = batch(tree / "apfel.png", "--output", out, "--format", "obj,usd")
+    assert (code, records[0]["status"]) == (0, "skipped")
+    assert "apfel.obj exists, but not" in output
+    assert "apfel.usd (--overwrite makes both anew)" in output
+
+
 # --- asset libraries -------------------------------------------------------------------------------------------------
 
 

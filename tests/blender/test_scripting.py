@@ -3,20 +3,24 @@
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
 
-from .conftest import HOSTS, INSIDE, ROOT, check_outcome, find_blender
+from .conftest import HOSTS, INSIDE, ROOT, check_outcome, find_blender, run_in_window
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow]
 
+WINDOW = INSIDE / "window_api.py"
 DOCUMENT = ROOT / "docs" / "scripting.md"
 SCRIPT = INSIDE / "api_facts.py"
-FACTS = [
-    node.name
-    for node in ast.parse(SCRIPT.read_text(encoding="utf-8")).body
-    if isinstance(node, ast.FunctionDef) and node.name.startswith("fact_")
-]
+
+
+def facts_in(script: Path) -> list[str]:
+    body = ast.parse(script.read_text(encoding="utf-8")).body
+    return [node.name for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("fact_")]
+
+
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
@@ -38,7 +42,7 @@ def outcomes(tmp_path_factory, environ):
 
 
 @pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("fact", FACTS)
+@pytest.mark.parametrize("fact", facts_in(SCRIPT))
 def test_fact(host, fact, outcomes):
     results, done = outcomes(host)
     check_outcome(results, fact, done.stdout + done.stderr)
@@ -48,6 +52,23 @@ def test_fact(host, fact, outcomes):
 def test_blender_ends_well_after_all_facts(host, outcomes):
     _, done = outcomes(host)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def window(user, tmp_path_factory):
+    """All facts in a window of Blender with the installed extension."""
+    _, own = user("blender-5.2")
+    folder = tmp_path_factory.mktemp("api window")
+    for name in ("cat", "slow"):
+        (folder / f"{name}.png").write_bytes(b"the fake engine looks at the name only")
+    return folder, run_in_window("blender-5.2", WINDOW, folder, own)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("fact", facts_in(WINDOW))
+def test_fact_in_a_window(fact, window):
+    folder, done = window
+    check_outcome(folder / "outcomes.json", fact, done.stdout + done.stderr)
 
 
 def test_every_example_of_the_documentation_runs(environ, tmp_path):
