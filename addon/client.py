@@ -32,6 +32,9 @@ LOGS_KEPT = 10
 
 _WINDOWS_FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0) | getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
 _KILL = signal.SIGTERM if os.name == "nt" else signal.SIGKILL
+_OUT_OF_MEMORY = (
+    "Perhaps the system ended it because memory ran out: close other programs, or choose a lower resolution or texture."
+)
 
 
 @dataclass(frozen=True)
@@ -216,10 +219,11 @@ class EngineProcess:
         self._exited = True
         _close(self._process.stdin)
         _close(self._process.stdout)
+        status = self._process.returncode
         code, message, hint = self._ending or (
             "ENGINE_DIED",
-            f"The engine ended unexpectedly ({_describe_status(self._process.returncode)}).",
-            "Try again; the log says more.",
+            f"The engine ended unexpectedly ({_describe_status(status)}).",
+            _OUT_OF_MEMORY if status == -_KILL and os.name != "nt" else "Try again; the log says more.",
         )
         return Exited(message=message, hint=hint, code=code, log_tail=self.log_tail())
 

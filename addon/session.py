@@ -124,6 +124,7 @@ def _submit(request: Any, name: str, context: bpy.types.Context, shift: float = 
 
 def wait(job: Job, context: bpy.types.Context) -> None:
     """Without a window: waits for a job and imports its result. Timers do not run there."""
+    engine_life.pump(time.monotonic())  # the user's patience counts here too
     jobs().wait(job)
     if job.state is State.READY:
         try:

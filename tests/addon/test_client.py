@@ -86,6 +86,7 @@ def test_a_killed_engine_is_noticed_at_once(engines):
     os.kill(engine.pid, signal.SIGKILL)
     event = until(engine, Exited, 2)
     assert "SIGKILL" in event.message
+    assert "memory ran out" in event.hint
     assert not engine.alive
 
 

@@ -295,7 +295,10 @@ def fact_a_silent_engine_is_given_up_after_the_chosen_time():
     with preferences(patience_minutes=0.005):
         job = submit("hang")
         finish(job)
-    assert (job.state, job.error.code) == (State.FAILED, "TIMEOUT")
+        assert (job.state, job.error.code) == (State.FAILED, "TIMEOUT")
+        bpy.context.scene.gaussmith.picture = str(picture("hang"))
+        with refused(RuntimeError, "The engine said nothing"):
+            bpy.ops.gaussmith.generate()
 
 
 @enabled
