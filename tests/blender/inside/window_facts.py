@@ -136,8 +136,8 @@ def fact_an_error_stays_in_the_panel_with_what_to_do_and_can_be_tried_again():
 
 
 def fact_a_killed_engine_fails_its_job_and_the_next_click_works():
-    job = generate("slow")
-    yield lambda: job.fraction > 0.2
+    job = generate("frozen")
+    yield lambda: job.fraction > 0
     os.kill(jobs().engine.pid, 9)
     yield ended(job)
     assert state(job) == "FAILED"
