@@ -79,18 +79,21 @@ def measure(program: str, build, folder: Path, jobs: int) -> dict:
     outcomes = json.loads((folder / "outcomes.json").read_text()) if (folder / "outcomes.json").exists() else {}
     problems = [problem for problem in outcomes.values() if problem]
     if done.returncode or problems or not outcomes:
-        sys.exit("\n".join([*problems, done.stdout[-2000:], done.stderr[-2000:], f"Ended with {done.returncode}."]))
-    return json.loads((folder / "figures.json").read_text())
+        print("\n".join([*problems, done.stderr[-2000:], f"Blender ended with {done.returncode}."]), file=sys.stderr)
+    written = folder / "figures.json"
+    return json.loads(written.read_text()) if written.exists() else {"version": "no window", "notes": {}}
 
 
 def show(name: str, figures: dict, jobs: int) -> int:
-    """Prints one line per figure and returns how many miss their target."""
+    """Prints one line per figure and returns how many miss their target or were not measured."""
     missed = 0
     print(f"{name} ({figures['version']}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f})")
     for key, (words, unit, most) in TARGETS.items():
-        verdict = "ok" if figures[key] <= most else "MISSED"
+        found = figures.get(key)
+        verdict = "not measured" if found is None else "ok" if found <= most else "MISSED"
         missed += verdict != "ok"
-        print(f"  {words.format(jobs=jobs):72} {figures[key]:9.2f} {unit}  target {most:>5} {unit}  {verdict}")
+        figure = "-" if found is None else f"{found:.2f}"
+        print(f"  {words.format(jobs=jobs):72} {figure:>9} {unit}  target {most:>5} {unit}  {verdict}")
     for words, value in figures["notes"].items():
         print(f"    {words}: {value}")
     return missed

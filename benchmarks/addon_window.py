@@ -342,7 +342,6 @@ def fact_6_memory_during_many_jobs():
     figures["notes"]["seconds for a quick job, with its import"] = (
         f"{(time.perf_counter() - begin) / (WARM_UP + JOBS):.2f}"
     )
-    (FOLDER / "figures.json").write_text(json.dumps(figures))
 
 
 def memory() -> float:
@@ -387,6 +386,7 @@ def run() -> None:
 
     def step() -> float | None:
         wanted = stepper.step()
+        (FOLDER / "figures.json").write_text(json.dumps(figures))
         if wanted is None:
             bpy.ops.wm.quit_blender()
         return wanted
