@@ -17,7 +17,7 @@ def _parts() -> tuple[ModuleType, ...]:
     """Everything that registers something, each after what it needs."""
     from . import (
         api,
-        batch,
+        command,
         history_operators,
         job_operators,
         keeping,
@@ -36,7 +36,7 @@ def _parts() -> tuple[ModuleType, ...]:
 
     settings = (translations, preferences, thumbnails, properties)
     clicks = (operators, job_operators, source_operators, history_operators, object_operators)
-    return (*settings, *clicks, panels, keymap, session, keeping, status_bar, api, batch)
+    return (*settings, *clicks, panels, keymap, session, keeping, status_bar, api, command)
 
 
 def register() -> None:

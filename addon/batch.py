@@ -247,18 +247,6 @@ def run_command(argv: list[str]) -> int:
         return leaving.code if isinstance(leaving.code, int) else USAGE
 
 
-_command: Any = None
-
-
-def register() -> None:
-    global _command
-    _command = bpy.utils.register_cli_command("gaussmith", run_command)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_cli_command(_command)
-
-
 if __name__ == "__main__":
     _arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
     if _arguments == [WORKER]:

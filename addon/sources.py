@@ -13,8 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
+from urllib.parse import urlsplit
 
 import bpy
 import numpy as np
@@ -63,7 +62,9 @@ def picture_named(text: str) -> Path | None:
     for line in text.splitlines()[:8]:
         line = line.strip().strip("\"'")
         if line.lower().startswith("file:"):
-            line = url2pathname(unquote(urlsplit(line).path)) if os.name != "nt" else url2pathname(line[5:])
+            from urllib.request import url2pathname  # here, as it loads all of HTTP
+
+            line = url2pathname(urlsplit(line).path if os.name != "nt" else line[5:])
         try:
             path = Path(line).expanduser()
             if path.suffix.lower() in PICTURE_SUFFIXES and path.is_absolute() and path.is_file():
