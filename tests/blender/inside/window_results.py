@@ -12,7 +12,19 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.blender.inside.windowing import SIZE, call, ended, generate, jobs, objects, screenshot, state, view, window
+from tests.blender.inside.windowing import (
+    FOLDER,
+    SIZE,
+    call,
+    ended,
+    generate,
+    jobs,
+    objects,
+    screenshot,
+    state,
+    view,
+    window,
+)
 
 
 def undo():
@@ -116,3 +128,21 @@ def fact_what_is_done_with_an_object_is_one_undo_step_each():
     view().spaces.active.shading.type = "MATERIAL"
     yield 2.0
     screenshot("splats")
+
+
+def fact_an_asset_browser_that_is_open_shows_what_was_saved_in_its_library():
+    folder = FOLDER / "shelf"
+    folder.mkdir()
+    bpy.context.preferences.filepaths.asset_libraries.new(name="Shelf", directory=str(folder))
+    area = next(area for area in window().screen.areas if area.type == "DOPESHEET_EDITOR")
+    area.ui_type = "ASSETS"
+    yield 0.5
+    job = generate("cat", as_asset=True, asset_library="Shelf", asset_catalog="Props/Cats", select_result=True)
+    yield ended(job)
+    assert (state(job), job.notices) == ("DONE", []), job.error
+    assert {path.name for path in folder.iterdir()} == {"cat.blend", "blender_assets.cats.txt"}
+    assert bpy.data.objects["cat"].asset_data is None
+    area.spaces.active.params.asset_library_reference = "Shelf"
+    yield 2.0
+    screenshot("library")
+    bpy.context.preferences.filepaths.asset_libraries.remove(bpy.context.preferences.filepaths.asset_libraries["Shelf"])
