@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Draws the pictures of the panel's states for the documentation, in a real window with the fake engine.
 
-python -m tests.blender.panel_pictures [blender-5.2]        docs/panel-states.png, docs/panel-states-2x.png ...
+python -m tests.blender.panel_pictures [blender-5.2 [panel-states-2x.png ...]]        to docs/
 """
 
 import json
@@ -23,27 +23,29 @@ SECONDS = 1200
 GAP = 12
 COLOURS = 160
 SIDEBARS = ("empty", "picture", "running", "queue", "done", "fail", "memory", "crash", "ready", "object", "history")
-SHEETS = {  # file -> scale, language, states
-    "panel-states.png": (1, "", (*SIDEBARS, "no-engine")),
-    "panel-states-2x.png": (2, "", ("picture", "running", "fail", "history")),
-    "panel-languages.png": (1, "ja_JP", ("running", "fail", "object")),
+SHEETS = {  # file -> scale, language, size of the window, words in the facts wanted, states
+    "panel-states.png": (1, "", "1280x800", "", (*SIDEBARS, "no-engine")),
+    "panel-states-2x.png": (2, "", "1600x1500", "01 02 03 08", ("running", "done", "history")),
+    "panel-japanese.png": (1, "ja_JP", "1280x800", "01 02 03 05 07", ("running", "memory", "crash", "object")),
 }
 
 
-def main(program: str = "blender-5.2") -> int:
+def main(program: str = "blender-5.2", *names: str) -> int:
     found = shutil.which(program)
     if found is None:
         sys.exit(f"{program} is not on PATH; name a Blender that is.")
-    for name, (scale, language, states) in SHEETS.items():
+    for name, (scale, language, size, only, states) in SHEETS.items():
+        if names and name not in names:
+            continue
         with tempfile.TemporaryDirectory(prefix="gaussmith-pictures-") as folder:
-            take(found, Path(folder), scale, language)
+            take(found, Path(folder), {"SCALE": str(scale), "LANGUAGE": language, "WINDOW": size, "ONLY": only})
             save(sheet([crop(Path(folder), state) for state in states]), ROOT / "docs" / name)
-            if scale == 1 and not language:
+            if not only:
                 save(crop(Path(folder), "preferences"), ROOT / "docs" / "preferences.png")
     return 0
 
 
-def take(program: str, folder: Path, scale: int, language: str) -> None:
+def take(program: str, folder: Path, wanted: dict[str, str]) -> None:
     """Runs `panel_states.py` in a window of a new user's."""
     load_build(ROOT).stage(_made(folder / "user" / "extensions" / "user_default"))
     for picture in PICTURES:
@@ -55,8 +57,7 @@ def take(program: str, folder: Path, scale: int, language: str) -> None:
         "BLENDER_USER_RESOURCES": str(folder / "user"),
         "GAUSSMITH_ENGINE_PYTHON": str(write_fake_python(folder)),
         "GAUSSMITH_FAKE": "",
-        "GAUSSMITH_SCALE": str(scale),
-        "GAUSSMITH_LANGUAGE": language,
+        **{f"GAUSSMITH_{name}": value for name, value in wanted.items()},
     }
     enable = f"{NO_SPLASH}; bpy.ops.preferences.addon_enable(module='bl_ext.user_default.gaussmith'); "
     enable += "bpy.ops.wm.save_userpref()"
