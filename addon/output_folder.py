@@ -69,6 +69,8 @@ class OutputFolder:
 
     def __enter__(self) -> "OutputFolder":
         """Takes the folder and finishes what an earlier batch had no time to. Raises `UsageError`."""
+        if self._state.is_symlink():  # it would be cleaned up wherever it leads to
+            raise UnwritableError(f"{self._state} is a link. Remove it, or name another folder.")
         try:
             self._state.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()

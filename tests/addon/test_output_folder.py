@@ -228,6 +228,15 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
             pass
 
 
+def test_a_state_that_is_a_link_to_somewhere_else_is_not_cleaned_up(tmp_path):
+    (tmp_path / "precious" / "making").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".gaussmith").symlink_to(tmp_path / "precious")
+    with pytest.raises(UsageError, match="is a link"), OutputFolder(tmp_path / "out"):
+        pass
+    assert (tmp_path / "precious" / "making").is_dir()
+
+
 def _finish_on_a_full_disk(out: OutputFolder) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     making = out.making()

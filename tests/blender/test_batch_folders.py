@@ -353,10 +353,18 @@ def test_a_full_disk_stops_the_batch_and_it_goes_on_once_there_is_room(batch, tr
         left = set(seen(out))
         assert {name for name in left if name.endswith(".obj")} == {r["name"] + ".obj" for r in records[:-1]}
         assert len(left) == 3 * (len(records) - 1)
+        library = ("--library", out / "props.blend")
+        code, output, _ = batch(tree, "-r", "--output", tmp_path / "elsewhere", *library)
+        assert code == 1
+        assert f"Could not write {out / 'props.blend'}: No space left on device" in output
+        assert not list(out.glob("props*"))
         subprocess.run(["mount", "-o", "remount,size=64m", str(out)], check=True)
+        code, output, _ = batch(tree, "-r", "--output", tmp_path / "elsewhere", *library)
+        assert code == 0, output
+        assert len(look(out / "props.blend", tmp_path)) == 4
         code, output, _ = batch(*arguments)
         assert code == 0, output
-        assert len(seen(out)) == 12
+        assert len(seen(out)) == 12 + 2  # the library and its catalogs
     finally:
         subprocess.run(["umount", str(out)], check=True)
 
