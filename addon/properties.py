@@ -49,6 +49,7 @@ class GaussmithSettings(ResultOptions, PictureOptions, bpy.types.PropertyGroup):
     )
     preset: EnumProperty(
         name="Preset",
+        translation_context="Operator",  # in the other one Blender has words of its own for these, as "thin" for fine
         description="How much care the mesh is given",
         items=[
             ("DRAFT", "Draft", "Half the time, for a look: 5,000 faces and a texture of 512 pixels", 0),
