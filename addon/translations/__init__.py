@@ -45,7 +45,12 @@ def told(text: str) -> str:
         return found
     template, values = _template_of(text)
     found = _look_up(template)
-    return _PLACEHOLDER.sub(lambda place: values[place[1]], found) if found != template else text
+    return _PLACEHOLDER.sub(lambda place: _told_within(values[place[1]]), found) if found != template else text
+
+
+def _told_within(value: str) -> str:
+    """What was put into a sentence: itself a sentence or part of one, or a name of the user's, which stays."""
+    return told(value) if " " in value else value
 
 
 @functools.cache

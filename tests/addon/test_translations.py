@@ -61,6 +61,12 @@ def test_braces_in_what_the_user_named_do_no_harm(in_a_language):
     assert translations.told("There is no file {0}{x}.") == "Die Datei {0}{x} gibt es nicht."
 
 
+def test_what_was_put_in_may_be_a_sentence_itself_but_a_name_stays(in_a_language):
+    in_a_language({"It ended ({how}).": "Zu Ende ({how}).", "exit code {n}": "Code {n}", "Ready": "Fertig"})
+    assert translations.told("It ended (exit code 17).") == "Zu Ende (Code 17)."
+    assert translations.told("It ended (Ready).") == "Zu Ende (Ready)."
+
+
 def test_formats_of_numbers_are_no_part_of_a_template(in_a_language):
     in_a_language({"{count:,} faces": "{count:,} Flächen"})
     assert translations.told("{count:,} faces").format(count=20000) == "20,000 Flächen"

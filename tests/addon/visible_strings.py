@@ -31,7 +31,8 @@ SILENT_MODULES = re.compile(r"(batch\w*|plan|formats|library|watch|workers|outpu
 
 _WORDS = re.compile(
     r"[A-Z][a-z]+('[a-z])?([ ,.:;(].*)?"  # Word, or Word and more
-    r"|.*[a-z]{2,}[.,:]? [A-Za-z]?[a-z]+.*",  # two words
+    r"|.*[a-z]{2,}[.,:]? [A-Za-z]?[a-z]+.*"  # two words
+    r"|[A-Z]{2,} [A-Z][a-z]+.*",  # UV and a word
     re.DOTALL,
 )
 _CODE = re.compile(r"[A-Z0-9_]*_[A-Z0-9_]*|TIMEOUT|CANCELLED|INTERNAL|[a-z0-9]+(\.[a-z0-9_]+)+")
@@ -117,6 +118,8 @@ class _Finder(ast.NodeVisitor):
                     self._items(keyword.value) if keyword.arg == "items" else self._take(keyword.value, by_blender=True)
             self._taken.update(ast.walk(node))
         elif name == "told":
+            if isinstance(node.args[0], ast.Constant):  # of one letter too, as units are
+                self._add(node.args[0].value, node.args[0])
             self._take(node.args[0])
         elif name in ("report", "poll_message_set", "status_text_set"):
             self._take(node.args[-1], by_blender=True)
