@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Starts the engine as a child process, speaks `engine.protocol` with it, and ends it. No bpy.
 
-One thread reads the child's stdout into a queue; everything else happens in the caller's thread, without waiting.
+One thread starts the child, which can take a while on a busy machine, and reads its stdout into a queue; everything
+else happens in the caller's thread, without waiting.
 The child leaves when its stdin closes, so it cannot outlive this process however that one ends.
 """
 
@@ -62,41 +63,32 @@ class EngineProcess:
     ) -> None:
         """Starts `command` with the variables of `environ`, or of this process without what would lead it astray.
 
-        Raises `EngineError` when the program cannot be started.
+        Returns at once; where the program cannot be started, `Exited` says why.
         """
-        self.log = _new_log(log_folder)
+        self.log = _name_of_log(log_folder)
         self.hello: protocol.Hello | None = None
         self._clock = clock
         self._started = clock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._begun = threading.Event()  # the child runs, or cannot be started
         self._ending: tuple[str, str, str] | None = None
+        self._is_leaving = False
         self._cancelled_by: float | None = None
         self._terminate_at: float | None = None
         self._kill_at: float | None = None
         self._output_ended_at: float | None = None
         self._exited = False
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        try:
-            with open(self.log, "wb") as log:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=clean_environment() if environ is None else environ,
-                    start_new_session=True,  # a group of its own, to end its helpers with it; no effect on Windows
-                    creationflags=_WINDOWS_FLAGS,
-                )
-        except OSError as error:
-            raise EngineError(
-                f"The engine does not start: {command[0]}: {error.strerror or error}.",
-                "Choose another Python for the engine in the preferences.",
-            ) from error
-        self._reader = threading.Thread(target=self._read, name="gaussmith-engine-reader", daemon=True)
+        wanted = dict(clean_environment() if environ is None else environ)
+        arguments = (list(command), wanted)
+        self._reader = threading.Thread(target=self._run, args=arguments, name="gaussmith-engine-reader", daemon=True)
         self._reader.start()
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        """The child's; 0 where it could not be started. Waits for the start."""
+        self._begun.wait()
+        return self._process.pid if self._process is not None else 0
 
     @property
     def alive(self) -> bool:
@@ -104,7 +96,13 @@ class EngineProcess:
         return not self._exited and self._ending is None
 
     def send(self, message: protocol.Request) -> bool:
-        """Sends one message and returns whether it could be sent. `poll` tells of an engine that is just ending."""
+        """Sends one message and returns whether it could be sent. `poll` tells of an engine that is just ending.
+
+        To be called after the hello; before that it may wait for the start.
+        """
+        self._begun.wait()
+        if self._process is None:
+            return False
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(protocol.encode(message))
@@ -125,12 +123,12 @@ class EngineProcess:
         self._cancelled_by = None
         if self._ending is None and not self._exited:
             self._ending = (code, message, hint)
-            _close(self._process.stdin)
-            self._terminate_at = self._clock() + LEAVE_GRACE_SECONDS
+            self._leave()
 
     def poll(self) -> list[Event]:
         """What the engine said since the last call. Never waits."""
         events: list[Event] = []
+        self._leave()
         while self._output_ended_at is None and not self._lines.empty():
             line = self._lines.get()
             if line is None:
@@ -138,7 +136,11 @@ class EngineProcess:
             elif self._ending is None and (event := self._understand(line)) is not None:
                 events.append(event)
         self._watch_clock()
-        if self._process.poll() is not None and not self._exited:
+        if self._exited or not self._begun.is_set():
+            return events
+        if self._process is None:
+            events.append(self._exit())
+        elif self._process.poll() is not None:
             self._end_helpers()  # a helper may hold the pipe open; its end is the end of the output
             if self._output_ended_at is not None:
                 events.append(self._exit())
@@ -146,6 +148,11 @@ class EngineProcess:
 
     def stop(self) -> None:
         """Ends the engine and waits for it, a few seconds at most. Closing stdin is the polite way."""
+        self._begun.wait()
+        if self._process is None:
+            self._reader.join()
+            self._exited = True
+            return
         _close(self._process.stdin)
         for end in (None, signal.SIGTERM, _KILL):
             if end is not None:
@@ -170,11 +177,53 @@ class EngineProcess:
             return ""
         return "\n".join(content.decode(errors="replace").strip().splitlines()[-lines:])
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line)
-        self._lines.put(None)
+    def _run(self, command: list[str], environ: dict[str, str]) -> None:
+        """What the thread does: starts the child and reads what it says until its output ends."""
+        try:
+            self._process = self._start(command, environ)
+        except EngineError as error:
+            self._ending = (error.code, error.message, error.hint)
+        finally:
+            self._begun.set()
+        if self._process is not None:
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                self._lines.put(line)
+            self._lines.put(None)
+
+    def _start(self, command: list[str], environ: dict[str, str]) -> subprocess.Popen[bytes]:
+        try:
+            _make_room(self.log.parent)
+            log = open(self.log, "wb")  # noqa: SIM115
+        except OSError as error:
+            raise EngineError(
+                f"The engine's log cannot be written: {error.strerror or error}.",
+                f"Free some space, or make {self.log.parent} writable.",
+                "CANNOT_WRITE",
+            ) from error
+        try:
+            with log:
+                return subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=environ,
+                    start_new_session=True,  # a group of its own, to end its helpers with it; no effect on Windows
+                    creationflags=_WINDOWS_FLAGS,
+                )
+        except OSError as error:
+            raise EngineError(
+                f"The engine does not start: {command[0]}: {error.strerror or error}.",
+                "Choose another Python for the engine in the preferences.",
+            ) from error
+
+    def _leave(self) -> None:
+        """Closes the stdin of an engine that is to end, as soon as it has one."""
+        if self._ending is not None and self._process is not None and not self._is_leaving:
+            self._is_leaving = True
+            _close(self._process.stdin)
+            self._terminate_at = self._clock() + LEAVE_GRACE_SECONDS
 
     def _understand(self, line: bytes) -> Event | None:
         """One line as a message. The first must be a hello of our version; what is no message ends the engine,
@@ -217,9 +266,11 @@ class EngineProcess:
 
     def _exit(self) -> Exited:
         self._exited = True
-        _close(self._process.stdin)
-        _close(self._process.stdout)
-        status = self._process.returncode
+        status = 0
+        if self._process is not None:
+            _close(self._process.stdin)
+            _close(self._process.stdout)
+            status = self._process.returncode
         code, message, hint = self._ending or (
             "ENGINE_DIED",
             f"The engine ended unexpectedly ({_describe_status(status)}).",
@@ -229,7 +280,7 @@ class EngineProcess:
 
     def _signal(self, number: int) -> None:
         """Signals the engine and, where processes have groups, the helpers it started."""
-        if self._process.poll() is not None:
+        if self._process is None or self._process.poll() is not None:
             return
         if os.name == "nt":
             self._process.terminate()
@@ -238,7 +289,7 @@ class EngineProcess:
 
     def _end_helpers(self) -> None:
         """An engine that was killed cannot end the helpers it started."""
-        if os.name != "nt":
+        if os.name != "nt" and self._process is not None:
             try:
                 os.killpg(self._process.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
@@ -250,15 +301,19 @@ def engine_command(python: Path, engine: Path) -> list[str]:
     return [str(python), "-I", "-X", "utf8", "-u", str(engine), "serve"]
 
 
-def _new_log(folder: Path) -> Path:
-    """A log file of its own for each run; only the newest are kept."""
+def _name_of_log(folder: Path) -> Path:
+    """A log file of its own for each run."""
+    return folder / f"engine-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 1_000_000:06d}.log"
+
+
+def _make_room(folder: Path) -> None:
+    """Only the newest logs are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in sorted(folder.glob("engine-*.log"))[: -(LOGS_KEPT - 1)]:
         try:
             old.unlink()
         except OSError:
             continue  # open in another Blender on Windows
-    return folder / f"engine-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{time.monotonic_ns() % 1_000_000:06d}.log"
 
 
 def _describe_status(status: int) -> str:

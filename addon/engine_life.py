@@ -116,14 +116,7 @@ def log_folder() -> Path:
 def start_engine() -> EngineProcess:
     """Raises `EngineError` where there is no engine that could be started."""
     python = find_python(preferred_python())
-    try:
-        return EngineProcess(engine_command(python.path, engine_folder()), log_folder(), _environment())
-    except OSError as error:
-        raise EngineError(
-            f"The engine's log cannot be written: {error.strerror or error}.",
-            f"Free some space, or make {log_folder()} writable.",
-            "CANNOT_WRITE",
-        ) from error
+    return EngineProcess(engine_command(python.path, engine_folder()), log_folder(), _environment())
 
 
 def unload() -> bool:
@@ -207,9 +200,9 @@ def facts() -> dict[str, Any]:
     jobs = _life.jobs if _life is not None else None
     if jobs is None or (engine := jobs.engine) is None:
         return {"state": "STOPPED"}
-    told: dict[str, Any] = {"state": _word_for(jobs), "pid": engine.pid, "idle_seconds": jobs.idle_seconds()}
-    if engine.hello is not None:
-        told |= {"version": engine.hello.engine, "device": ", ".join(engine.hello.devices)}
+    told: dict[str, Any] = {"state": _word_for(jobs), "idle_seconds": jobs.idle_seconds()}
+    if (hello := engine.hello) is not None:
+        told |= {"version": hello.engine, "device": ", ".join(hello.devices), "pid": engine.pid}
     if jobs.facts is not None:
         told |= {
             "memory": jobs.facts.memory,

@@ -127,6 +127,7 @@ class JobQueue:
         self._current: Job | None = None
         self._turns: Turns | None = None
         self._asked = False
+        self._is_dismissed = False  # the engine was told to end, by no fault of the job that waits for one
 
     @property
     def current(self) -> Job | None:
@@ -228,16 +229,20 @@ class JobQueue:
         """
         if self.engine is None or self.busy or not self.engine.alive:
             return False
-        self.engine.end("UNLOADED", "The engine was unloaded.", "")
+        self._dismiss("UNLOADED", "The engine was unloaded.", "")
         return True
+
+    def _dismiss(self, code: str, message: str, hint: str) -> None:
+        if self.engine is not None:
+            self._is_dismissed = True
+            self.engine.end(code, message, hint)
 
     def abort(self, error: JobError) -> None:
         """Fails the current job, whose engine is ended without waiting: what it would say is not understood."""
         if (job := self._current) is not None:
             job.fail(error)
             self._release(job)
-            if self.engine is not None:
-                self.engine.end(error.code, error.message, error.hint)
+            self._dismiss(error.code, error.message, error.hint)
 
     def stop(self) -> None:
         """Ends the engine and every active job."""
@@ -252,7 +257,7 @@ class JobQueue:
 
     def _forget_engine(self) -> None:
         self.engine = self.idle_since = self.facts = None
-        self._asked = False
+        self._asked = self._is_dismissed = False
 
     def _give_up(self, job: Job, message: str, hint: str) -> None:
         error = JobError("TIMEOUT", message, hint, self.engine.log_tail() if self.engine is not None else "")
@@ -306,10 +311,10 @@ class JobQueue:
 
     def _engine_ended(self, event: Exited) -> None:
         assert self.engine is not None
-        was_usable = self.engine.hello is not None
+        was_usable = self.engine.hello is not None or self._is_dismissed
         self._forget_engine()
         job = self._current
-        if not was_usable and event.code != "UNLOADED":
+        if not was_usable:
             self.trouble = JobError(event.code, event.message, event.hint, event.log_tail)
         if job is None or (was_usable and job.state is not State.RUNNING):
             return  # a job that it was never given gets another engine

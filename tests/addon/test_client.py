@@ -12,10 +12,9 @@ import pytest
 
 from addon import client
 from addon.client import EngineProcess, Exited
-from addon.environment import EngineError
 from addon.wire import protocol
 
-from .conftest import FAKE, alive, gone
+from .conftest import FAKE, alive, fake_command, gone
 
 
 def until(engine: EngineProcess, kind: type, seconds: float = 10):
@@ -165,9 +164,53 @@ def test_a_cancel_that_is_answered_leaves_the_engine_alive(engines, tmp_path, mo
 
 
 def test_a_program_that_cannot_be_started_is_an_error_with_a_hint(tmp_path):
-    with pytest.raises(EngineError, match=r"does not start.*No such file") as caught:
-        EngineProcess([str(tmp_path / "no-python")], tmp_path)
-    assert "preferences" in caught.value.hint
+    engine = EngineProcess([str(tmp_path / "no-python")], tmp_path)
+    event = until(engine, Exited)
+    assert event.code == "NO_ENGINE"
+    assert "does not start" in event.message
+    assert "No such file" in event.message
+    assert "preferences" in event.hint
+    assert engine.pid == 0
+    engine.stop()
+
+
+def test_a_log_that_cannot_be_written_is_an_error_with_a_hint(tmp_path):
+    (tmp_path / "file").write_text("")
+    engine = EngineProcess(fake_command(), tmp_path / "file" / "logs")
+    event = until(engine, Exited)
+    assert event.code == "CANNOT_WRITE"
+    assert "log cannot be written" in event.message
+    assert "writable" in event.hint
+    assert not engine.alive
+    engine.stop()
+
+
+@pytest.mark.parametrize("how", ["end", "stop"])
+def test_an_engine_that_was_not_even_started_can_be_ended(engines, how):
+    engine = engines()
+    begin = time.monotonic()
+    if how == "stop":
+        engine.stop()
+    else:
+        engine.end("UNLOADED", "The engine was unloaded.", "")
+        assert until(engine, Exited).code == "UNLOADED"
+    assert time.monotonic() - begin < 3
+    assert not alive(engine.pid)
+
+
+def test_starting_an_engine_does_not_wait_for_it(engines, monkeypatch):
+    starting = subprocess.Popen
+
+    def slow_machine(*arguments, **options):
+        time.sleep(0.3)
+        return starting(*arguments, **options)
+
+    monkeypatch.setattr(client.subprocess, "Popen", slow_machine)
+    begin = time.monotonic()
+    engine = engines()
+    assert engine.poll() == []
+    assert time.monotonic() - begin < 0.1
+    until(engine, protocol.Hello)
 
 
 def test_stop_ends_an_engine_that_does_not_listen(engines, tmp_path, monkeypatch):
@@ -217,6 +260,7 @@ def test_old_logs_are_removed_and_new_ones_kept(engines, tmp_path):
     for i in range(20):
         (logs / f"engine-20200101-0000{i:02d}-1-000000.log").write_text("old")
     engine = engines()
+    until(engine, protocol.Hello)
     kept = sorted(path.name for path in logs.iterdir())
     assert len(kept) == client.LOGS_KEPT
     assert engine.log.name in kept

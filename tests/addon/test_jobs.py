@@ -180,6 +180,17 @@ def test_cancel_of_a_waiting_or_starting_job_is_immediate(jobs, tmp_path):
     assert not (tmp_path / "a.glb").exists()
 
 
+def test_a_job_given_up_while_the_engine_starts_does_no_harm_to_the_next(jobs, engines, tmp_path, monkeypatch):
+    monkeypatch.setenv("GAUSSMITH_FAKE", "silent")
+    job, behind = submit(jobs, tmp_path, "a"), submit(jobs, tmp_path, "b")
+    assert jobs.wait(job, 0.1) is State.FAILED
+    assert job.error.code == "TIMEOUT"
+    monkeypatch.setenv("GAUSSMITH_FAKE", "")
+    assert jobs.wait(behind, 20) is State.READY, behind.error
+    assert jobs.trouble is None
+    assert len(engines.all) == 2
+
+
 @pytest.mark.slow
 def test_a_job_that_takes_too_long_fails_and_the_next_works(jobs, tmp_path):
     job = submit(jobs, tmp_path, "hang")
@@ -314,6 +325,7 @@ def test_two_blenders_on_one_card_work_in_turn_and_give_its_memory_to_each_other
     blenders = []
     for name in ("a", "b"):
         blenders.append(JobQueue(engines))
+        blenders[-1].wait(submit(blenders[-1], tmp_path, "first"), 20)  # both engines run
         blenders[-1].turns_for = lambda hello, name=name: Turns(tmp_path / hello.card, f"Blender {name}")
     a, b = blenders
     all_jobs = [submit(queue, tmp_path, f"{name}{i}") for i in range(2) for queue, name in ((a, "a"), (b, "b"))]
