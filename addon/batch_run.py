@@ -98,7 +98,7 @@ class Run:
                 self._leave(asked)
                 break
             ahead = asked
-        while self._writing:
+        while self._workers.busy:
             self._collect(wait=True)
         if self._stopped and self._stopped != "BAD_OPTION":
             say(f"Stopped: no other file can work. {self._total - self._count} not tried.")
@@ -218,8 +218,8 @@ class Run:
         writing = self._writing.pop(outcome.token)
         task, report = writing.task, writing.report
         if outcome.problem:
-            self._folder.drop(writing.making)
             failure = self._failure_of(None) or _failure(JobError("CANNOT_WRITE", outcome.problem))
+            self._folder.drop(writing.making)
             self._tell({**_facts(task), **failure})
             return
         below = Path(task.name).parent
