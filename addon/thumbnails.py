@@ -48,7 +48,8 @@ def prepare(path: str) -> None:
     except (OSError, ValueError):
         return  # not there, or no path at all: the panel shows no thumbnail, and Generate says why
     if len(_previews) >= KEPT:
-        _previews.clear()
+        in_wells = {scene.gaussmith.picture for scene in bpy.data.scenes}
+        del _previews[next((other for other in _previews if other not in in_wells), next(iter(_previews)))]
     _previews.load(path, str(file), "IMAGE")
 
 

@@ -254,6 +254,19 @@ def fact_a_picture_dropped_on_the_sidebar_fills_the_well_and_nothing_begins():
     yield 0.1
 
 
+def fact_the_wells_thumbnail_outlives_many_others():
+    thumbnails = part("thumbnails")
+    settings().picture = str(FOLDER / "cat.png")
+    for number in range(2 * thumbnails.KEPT):
+        path = FOLDER / f"many {number}.png"
+        path.write_bytes((FOLDER / "dog.png").read_bytes())
+        thumbnails.prepare(str(path))
+    assert thumbnails.icon(settings().picture) > 0
+    assert thumbnails.icon(str(path)) > 0
+    assert thumbnails.icon(str(FOLDER / "many 0.png")) == 0
+    yield 0.1
+
+
 def fact_names_of_any_kind_are_drawn():
     for name in NAMES[:4]:
         (FOLDER / f"{name}.png").write_bytes((FOLDER / "cat.png").read_bytes())
