@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the add-on costs Blender: its figures in a real window of each Blender, beside their targets.
 
-    python benchmarks/addon.py [blender-4.3 blender-5.2 ...] [--jobs 200]
+    python benchmarks/addon.py [blender-4.3 blender-5.2 ...] [--jobs 200] [--only "drawing importing"]
 
 Needs Xvfb, or a display. The window runs `addon_window.py`; jobs are made by the fake engine of the tests, and by the
 real one where the answer depends on it. Ends with 1 where a target is missed.
@@ -47,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="What the add-on costs Blender, in a real window.")
     parser.add_argument("blenders", nargs="*", default=["blender-4.3", "blender-5.2"], metavar="BLENDER")
     parser.add_argument("--jobs", type=int, default=200, help="how many in a row for the memory (default: 200)")
+    parser.add_argument("--only", default="", metavar="WORDS", help="of cancelling, drawing, importing, memory, thread")
     arguments = parser.parse_args()
     build = load_build(ROOT)
     missed = 0
@@ -54,12 +55,12 @@ def main() -> int:
         if (program := shutil.which(name)) is None:
             sys.exit(f"{name} is not on PATH; name a Blender that is.")
         with tempfile.TemporaryDirectory(prefix="gaussmith-benchmark-") as folder:
-            figures = measure(program, build, Path(folder), arguments.jobs)
+            figures = measure(program, build, Path(folder), arguments.jobs, arguments.only)
         missed += show(name, figures, arguments.jobs)
     return 1 if missed else 0
 
 
-def measure(program: str, build, folder: Path, jobs: int) -> dict:
+def measure(program: str, build, folder: Path, jobs: int, only: str) -> dict:
     """All figures of one Blender."""
     build.stage(_made(folder / "user" / "extensions" / "user_default"))
     write_inputs(folder)
@@ -69,6 +70,7 @@ def measure(program: str, build, folder: Path, jobs: int) -> dict:
         "GAUSSMITH_ENGINE_PYTHON": str(write_fake_python(folder)),
         "GAUSSMITH_REAL_PYTHON": sys.executable,
         "GAUSSMITH_JOBS": str(jobs),
+        "GAUSSMITH_ONLY": only,
         "GAUSSMITH_FAKE": "",
     }
     compiled = "import addon_utils; addon_utils.enable('bl_ext.user_default.gaussmith')"  # as after its first start
