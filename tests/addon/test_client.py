@@ -129,7 +129,7 @@ def test_an_engine_is_ended_without_waiting_for_it(engines):
     until(engine, protocol.Hello)
     begin = time.monotonic()
     engine.end("UNLOADED", "The engine was unloaded.", "")
-    assert time.monotonic() - begin < 0.05
+    assert time.monotonic() - begin < 0.2
     assert not engine.alive
     assert not engine.send(protocol.Ask())
     assert until(engine, Exited, 2).code == "UNLOADED"
@@ -146,7 +146,7 @@ def test_a_long_log_is_read_from_its_end_only(engines):
         log.write(b"\nthe last words\n")
     begin = time.monotonic()
     assert engine.log_tail().endswith("the last words")
-    assert time.monotonic() - begin < 0.1
+    assert time.monotonic() - begin < 0.5  # two gigabytes would take longer
     engine.log.unlink()
 
 
@@ -209,7 +209,7 @@ def test_starting_an_engine_does_not_wait_for_it(engines, monkeypatch):
     begin = time.monotonic()
     engine = engines()
     assert engine.poll() == []
-    assert time.monotonic() - begin < 0.1
+    assert time.monotonic() - begin < 0.25
     until(engine, protocol.Hello)
 
 

@@ -271,7 +271,7 @@ def fact_an_idle_engine_is_unloaded_after_the_chosen_time_and_the_next_job_start
         session._tick()
         pid = engine_life.facts()["pid"]
         session.jobs().idle_since -= 2
-        assert tick_until(lambda: engine_life.facts()["state"] == "STOPPED") < 0.1
+        assert tick_until(lambda: engine_life.facts()["state"] == "STOPPED") < 0.5  # nobody waits for its end
         assert not Path(f"/proc/{pid}").exists()
         job = submit("cat")
         finish(job)
