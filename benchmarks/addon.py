@@ -73,6 +73,7 @@ def measure(program: str, build, folder: Path, jobs: int, only: str) -> dict:
         "GAUSSMITH_ONLY": only,
         "GAUSSMITH_FAKE": "",
     }
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)  # bytecode is kept, as where users start Blender
     compiled = "import addon_utils; addon_utils.enable('bl_ext.user_default.gaussmith')"  # as after its first start
     subprocess.run(
         [program, "-b", "--python-expr", f"{NO_SPLASH}; {compiled}"], env=environ, capture_output=True, check=True
