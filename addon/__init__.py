@@ -6,19 +6,44 @@ Nothing here is heavy: the work happens in a child process (`engine/`), and this
 """
 
 from pathlib import Path
+from types import ModuleType
 
 # In the installed extension `engine/` lies in this folder; in a checkout it lies beside it.
 if not (Path(__file__).parent / "engine").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
 
+def _parts() -> tuple[ModuleType, ...]:
+    """Everything that registers something, each after what it needs."""
+    from . import (
+        api,
+        command,
+        history_operators,
+        job_operators,
+        keeping,
+        keymap,
+        object_operators,
+        operators,
+        panels,
+        preferences,
+        properties,
+        session,
+        source_operators,
+        status_bar,
+        thumbnails,
+        translations,
+    )
+
+    settings = (translations, preferences, thumbnails, properties)
+    clicks = (operators, job_operators, source_operators, history_operators, object_operators)
+    return (*settings, *clicks, panels, keymap, session, keeping, status_bar, api, command)
+
+
 def register() -> None:
     """Makes classes, the session and the command known to Blender. An error undoes what was done."""
-    from . import batch, operators, panels, properties, session
-
     done = []
     try:
-        for part in (properties, operators, panels, session, batch):
+        for part in _parts():
             part.register()
             done.append(part)
     except Exception:
@@ -29,7 +54,5 @@ def register() -> None:
 
 def unregister() -> None:
     """Ends the engine and takes everything back, in the reverse order."""
-    from . import batch, operators, panels, properties, session
-
-    for part in (batch, session, panels, operators, properties):
+    for part in reversed(_parts()):
         part.unregister()

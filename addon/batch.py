@@ -11,17 +11,17 @@ Exit codes: 0 all done, 1 some files failed, 2 usage, 3 the engine is at fault.
 
 import argparse
 import contextlib
+import glob
+import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 if __name__ == "__main__":  # run as a script: this folder becomes a package, without a change of sys.path
     _here = Path(__file__).resolve().parent
@@ -36,97 +36,27 @@ if __name__ == "__main__":  # run as a script: this folder becomes a package, wi
 
 import bpy
 
-from . import formats, options, scene, splat_files
+from . import engine_life, formats, options
+from .batch_arguments import read_arguments
+from .batch_report import Report, say
+from .batch_run import FAULTS, Run
+from .batch_together import check_together, save_together
+from .batch_work import Order, carry_out
 from .client import EngineProcess, engine_command
 from .environment import engine_environment, engine_folder, find_python
-from .glb import GlbError
-from .jobs import Job, JobError, JobQueue, State
+from .jobs import JobQueue
 from .options import PictureOptions, SplatOptions
+from .output_folder import OutputFolder, UnwritableError, own_files, read_made
 from .plan import Task, UsageError, plan
-from .record import RECORD_VERSION, make_record
-from .wire import protocol
+from .watch import watch
+from .workers import Here, Workers, serve
 
 DONE, SOME_FAILED, USAGE, ENGINE_FAULT = 0, 1, 2, 3
 
-SPACING = 1.4
-"""Distance between objects side by side, in object sizes."""
-FILE_SECONDS = 1800.0
-"""How long one file may take before its job is given up: a hung engine must not stop a night's work."""
-
-OUT_OF_ORDER = frozenset({"NO_ENGINE", "NO_HELLO", "BAD_MESSAGE", "MISSING_PACKAGE", "BAD_WEIGHTS"})
-"""Error codes after which no other file can work."""
-FAULTS = OUT_OF_ORDER | {"ENGINE_DIED", "TIMEOUT", "INTERNAL"}
-"""Error codes that speak of the engine, not of the file it was given."""
-
-
-# ---------------------------------------------------------------------------
-# What is asked
-
-
-def _parser(prog: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=prog, description="Makes a textured mesh from each picture and each file of Gaussian splats."
-    )
-    parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER", help="a folder stands for what is in it")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the meshes")
-    parser.add_argument("--format", choices=("glb", *formats.FORMATS), default="glb", help="default: glb")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="add a JSON line for each mesh to this file")
-    parser.add_argument("--blend", type=Path, metavar="FILE", help="also put all meshes side by side in this .blend")
-    parser.add_argument("--overwrite", action="store_true", help="make meshes anew that exist already")
-    parser.add_argument("--generator", default="agg", help="default: agg")
-    parser.add_argument("--timeout", type=float, default=FILE_SECONDS, help="seconds for a file (default: 1800)")
-    parser.add_argument("--engine-python", default="", metavar="PYTHON", help="Python that runs the engine")
-    shared = options.properties(options.MeshOptions)
-    for title, kind in (("mesh", options.MeshOptions), ("pictures", PictureOptions), ("splats", SplatOptions)):
-        group = parser.add_argument_group(title)
-        for name, declared in options.properties(kind).items():
-            if kind is options.MeshOptions or name not in shared:
-                _add_flag(group, name, declared)
-    return parser
-
-
-def _add_flag(group: argparse._ArgumentGroup, name: str, declared: Any) -> None:
-    """A flag for an option, with the words, range and default of its property."""
-    flag, words = f"--{name.replace('_', '-')}", declared.keywords
-    default, told = words.get("default"), words["description"].replace("%", "%%")
-    if name == "crop":
-        box = ("X0", "Y0", "Z0", "X1", "Y1", "Z1")
-        group.add_argument(flag, nargs=6, type=float, metavar=box, help=told)
-    elif name == "texture":
-        group.add_argument(flag, type=int, default=int(default), metavar="PIXELS", help=f"{told} (default: {default})")
-    elif "items" in words:
-        choices = [identifier for identifier, *_ in words["items"]]
-        group.add_argument(flag, choices=choices, default=default, help=f"{told} (default: {default})")
-    elif isinstance(default, bool):
-        action = argparse.BooleanOptionalAction if default else "store_true"
-        group.add_argument(flag, action=action, default=default, help=told)
-    else:
-        kind = _number(name, type(default), words["min"], words["max"])
-        told = f"{told} (default: {default:g})"
-        metavar = "METRES" if words.get("subtype") == "DISTANCE" else "N"
-        group.add_argument(flag, type=kind, default=default, metavar=metavar, help=told)
-
-
-def _number(name: str, kind: type, low: float, high: float) -> Callable[[str], Any]:
-    """Reads a number of this range."""
-
-    def read(text: str) -> Any:
-        value = kind(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{name} is {text}, choose it from {low:,} to {high:,}")
-        return value
-
-    read.__name__ = kind.__name__  # what argparse calls it where `kind` raises
-    return read
-
-
-def _joined_values(argv: Sequence[str]) -> list[str]:
-    """`--up -y` as `--up=-y`: argparse takes a word that begins with a dash for a flag."""
-    words = list(argv)
-    for number in range(len(words) - 1, 0, -1):
-        if words[number - 1] == "--up" and words[number] == "-y":
-            words[number - 1 : number + 1] = ["--up=-y"]
-    return words
+WORKER = "--gaussmith-worker"
+"""The argument by which a batch starts its workers."""
+NOT_THE_RESULT = ("report", "jobs", "timeout", "watch", "engine_python")
+"""Arguments that may change when a batch is started again to go on where it was interrupted."""
 
 
 # ---------------------------------------------------------------------------
@@ -135,243 +65,149 @@ def _joined_values(argv: Sequence[str]) -> list[str]:
 
 def main(argv: Sequence[str], prog: str = "batch.py", engine_python: str = "") -> int:
     """Makes all meshes and returns the exit code. `engine_python` is used when the arguments name none."""
-    arguments = _parser(prog).parse_args(_joined_values(argv))
+    arguments = read_arguments(argv, prog)
     try:
-        with _Report(arguments.report) as report:
+        with Report(arguments.report) as report:
             return _run(arguments, report, arguments.engine_python or engine_python)
     except (UsageError, formats.FormatError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return USAGE
 
 
-def _run(arguments: argparse.Namespace, report: "_Report", engine_python: str) -> int:
-    if arguments.format != "glb":
-        formats.check_format(arguments.format)
+def _run(arguments: argparse.Namespace, report: Report, engine_python: str) -> int:
+    for kind in arguments.format:
+        if kind != "glb":
+            formats.check_format(kind)
     if arguments.output.exists() and not arguments.output.is_dir():
         raise UsageError(f"--output names the file {arguments.output}; name a folder.")
-    if arguments.blend is not None and arguments.blend.exists() and not arguments.overwrite:
-        raise UsageError(f"{arguments.blend} exists already. Use --overwrite, or another name.")
-    output = arguments.output.resolve()
-    tasks, notes = plan(arguments.files, output, f".{arguments.format}", arguments.lods)
-    for note in notes:
-        _say(note)
-    if arguments.overwrite or not all(task.output.exists() for task in tasks):
-        _check_writable(output)
-
-    def start_engine() -> EngineProcess:
-        python = find_python(engine_python)
-        environ = engine_environment(bpy.app.binary_path)
-        return EngineProcess(engine_command(python.path, engine_folder()), Path(working) / "logs", environ)
-
-    codes: list[str] = []
-    made: list[_Made] = []
-    with tempfile.TemporaryDirectory(prefix="gaussmith-") as working, _ended(JobQueue(start_engine)) as jobs:
-        for number, task in enumerate(tasks, 1):
-            one = _one(jobs, task, Path(working) / str(number), arguments)
-            report.add(one.report)
-            _say(f"[{number}/{len(tasks)}] {_sentence(one.report)}")
-            if one.files:
-                made.append(one)
-            code = one.report.get("code", "")
-            if code == "BAD_OPTION":
-                return USAGE
-            codes += [code] if code else []
-            if code in OUT_OF_ORDER:
-                _say(f"Stopped: no other file can work. {len(tasks) - number} not tried.")
-                break
-        if arguments.blend is not None and made:
-            codes += _save_together(made, arguments)
+    folder = OutputFolder(arguments.output.resolve())
+    # What cannot be done is told before anything is written; a folder that is watched may be empty.
+    tasks = [] if arguments.watch else _plan(arguments, folder.folder)[0]
+    check_together(arguments, folder)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(folder)
+        except UnwritableError:
+            if arguments.overwrite or arguments.watch or not all(task.output.exists() for task in tasks):
+                raise
+        for note in folder.notes:
+            say(note)
+        jobs = stack.enter_context(_ended(JobQueue(lambda: _start_engine(engine_python, folder.logs))))
+        jobs.turns_for = engine_life.turns_for
+        workers = stack.enter_context(_stopped(_workers(arguments, folder.logs)))
+        run = Run(
+            arguments, folder, jobs, workers, report, lambda task: _options(arguments, task), _id(arguments, folder)
+        )
+        stopped, codes = (_watched if arguments.watch else _made)(arguments, folder, run, jobs)
+        if stopped == "BAD_OPTION":
+            return USAGE
+    if report.problem:
+        say(report.problem)
+        codes.append("CANNOT_WRITE")
     if FAULTS.intersection(codes):
         return ENGINE_FAULT
     return SOME_FAILED if codes else DONE
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What became of one task: the line of the report, and where there is a mesh its files and record."""
-
-    report: dict[str, Any]
-    files: Mapping[str, Path] = field(default_factory=dict)  # "mesh", "lod1" ...: GLBs
-    record: Mapping[str, Any] = field(default_factory=dict)
-
-
-def _one(jobs: JobQueue, task: Task, working: Path, arguments: argparse.Namespace) -> _Made:
-    """Does one task; the engine works in the folder `working`."""
-    facts: dict[str, Any] = {"name": task.output.stem, task.kind: str(task.source), "output": str(task.output)}
-    if task.output.exists() and not arguments.overwrite:
-        # Of a mesh that was there already nobody knows how it was made.
-        record = {"version": RECORD_VERSION, task.kind: str(task.source)}
-        files = {"mesh": task.output} if arguments.format == "glb" else {}
-        return _Made({**facts, "status": "skipped", "seconds": {}}, files, record)
-    if (refused := _refused(task)) is not None:
-        return _Made({**facts, **_failure(refused)})
-    job = jobs.submit(_request(task, working, arguments), task.output.stem)
-    jobs.wait(job, arguments.timeout)
-    outputs: list[Path] = []
-    if job.state is State.READY:
-        outputs = _place(job, task, arguments)
-    if job.error is not None:
-        return _Made({**facts, **_failure(job.error)})
-    assert job.result is not None
-    report = job.result.report
-    seconds = {stage: value for stage, value in report.get("seconds", {}).items() if stage != "total"}
-    told = {key: report[key] for key in _TOLD if key in report}
-    if len(outputs) > 1:
-        told["lods"] = [str(path) for path in outputs[1:]]
-    done = {**facts, "status": "done", "seconds": seconds, "total_seconds": round(job.seconds, 3), **told}
-    files = {key: Path(job.result.files[key]) for key in ("mesh", *scene.level_keys(job.result.files))}
-    return _Made(done, files, make_record(job.request, job.result))
+def _made(arguments: argparse.Namespace, folder: OutputFolder, run: Run, _jobs: JobQueue) -> tuple[str, list[str]]:
+    """Makes all there is once. The code of what stopped it, and those of all failures."""
+    tasks, notes = _plan(arguments, folder.folder)
+    for note in notes:
+        say(note)
+    stopped = run.make(tasks)
+    codes = [*run.codes, *save_together(arguments, folder, tasks)] if stopped != "BAD_OPTION" else run.codes
+    if not stopped:
+        folder.forget("run")
+    return stopped, codes
 
 
-_TOLD = ("faces", "vertices", "watertight", "manifold", "components", "genus", "warnings")
-"""What of the engine's report is in ours."""
+def _watched(arguments: argparse.Namespace, folder: OutputFolder, run: Run, jobs: JobQueue) -> tuple[str, list[str]]:
+    """Makes what there is and what comes, until interrupted. The code of what stopped it, and those of all failures."""
+    told: set[str] = set()
+    codes: list[str] = []
+
+    def look() -> list[Task]:
+        try:
+            tasks, notes = _plan(arguments, folder.folder)
+        except UsageError:  # nothing is there yet, or the folder itself has gone for a while
+            return []
+        for note in notes:
+            if note not in told:
+                say(note)
+        told.update(notes)
+        return tasks
+
+    def make(ripe: Sequence[Task]) -> str:
+        stopped = run.make(ripe)
+        if stopped != "BAD_OPTION":
+            codes.extend(save_together(arguments, folder, look()))
+        return stopped
+
+    say("Watching. Ctrl-C ends it.")
+    try:
+        return watch(look, make, jobs.stop), [*run.codes, *codes]
+    except SystemExit:
+        say("Stopped watching.")
+        return "", [*run.codes, *codes]
 
 
-def _refused(task: Task) -> JobError | None:
-    """Why the engine need not be asked."""
-    if task.is_splats:
-        message, hint = splat_files.problem(task.source)
-        return JobError("BAD_SPLATS", message, hint) if message else None
-    if task.source.is_file():
-        return None
-    return JobError("BAD_PICTURE", f"There is no file {task.source}.", "Check its name.")
-
-
-def _request(task: Task, working: Path, arguments: argparse.Namespace) -> protocol.Generate | protocol.MakeMesh:
-    mesh = working / f"{task.output.stem}.glb"
-    working.mkdir()
-    names = options.properties(SplatOptions if task.is_splats else PictureOptions)
-    wanted = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-    if task.is_splats:
-        return protocol.MakeMesh("", str(task.source), str(mesh), wanted)
-    seed = wanted.pop("seed")
-    return protocol.Generate("", str(task.source), str(mesh), arguments.generator, seed, wanted)
-
-
-def _failure(error: JobError) -> dict[str, Any]:
-    return {"status": "failed", "seconds": {}, "code": error.code, "message": error.message, "hint": error.hint} | (
-        {"detail": error.detail} if error.detail else {}
+def _plan(arguments: argparse.Namespace, output: Path) -> tuple[list[Task], list[str]]:
+    """The tasks and notes on them; sources keep the names they got in earlier batches."""
+    sources = arguments.files
+    if arguments.watch:
+        sources = [source for source in sources if glob.has_magic(source) or os.path.exists(source)]
+    return plan(
+        sources,
+        output,
+        f".{arguments.format[0]}",
+        arguments.lods,
+        recursive=arguments.recursive,
+        left_out={output, *own_files(output)},
+        names={Path(entry.source): entry.name for entry in read_made(output).values()},
     )
 
 
-def _place(job: Job, task: Task, arguments: argparse.Namespace) -> list[Path]:
-    """The files of a finished job in the format wanted, the mesh first; each appears whole, the mesh last."""
-    assert job.result is not None
-    files = job.result.files
-    keys = ["mesh", *scene.level_keys(files)]
-    levels = [0] if arguments.format == "blend" else range(len(keys))
-    try:
-        for level in reversed(levels):
-            target = task.level(level)
-            if target.exists() and not arguments.overwrite:
-                raise formats.FormatError(f"{target} exists already. Use --overwrite, or another folder.")
-            if arguments.format == "glb":
-                _copy(Path(files[keys[level]]), target)
-                continue
-            _empty_file()
-            ob, *_ = scene.import_meshes(
-                files if arguments.format == "blend" else {"mesh": files[keys[level]]},
-                name=target.stem,
-                record=make_record(job.request, job.result),
-                location=None if job.request.options.get("keep_frame") else (0.0, 0.0, 0.0),
-            )
-            formats.write_object(ob, target, arguments.format, arguments.overwrite)
-    except (GlbError, formats.FormatError, OSError) as error:
-        job.fail(JobError("CANNOT_WRITE", str(error)))
-    return [task.level(level) for level in levels]
+def _options(arguments: argparse.Namespace, task: Task) -> dict[str, Any]:
+    """The engine's options for a task, those that were given or have a default."""
+    names = options.properties(SplatOptions if task.is_splats else PictureOptions)
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
 
 
-def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(target.name + ".part")
-    try:
-        shutil.copyfile(source, part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+def _id(arguments: argparse.Namespace, folder: OutputFolder) -> str:
+    """What this batch is known by; one that was interrupted keeps its id when it is started again."""
+    if not folder.held:
+        return ""
+    wanted = {name: str(value) for name, value in vars(arguments).items() if name not in NOT_THE_RESULT}
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
+    before = folder.recall("run")
+    if isinstance(before, dict) and before.get("arguments") == digest and isinstance(before.get("id"), str):
+        return before["id"]
+    run = uuid.uuid4().hex
+    folder.remember("run", {"arguments": digest, "id": run})
+    return run
 
 
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UsageError(f"Could not write in {folder}: {error.strerror or error}.") from error
+def _start_engine(engine_python: str, logs: Path) -> EngineProcess:
+    python = find_python(engine_python)
+    return EngineProcess(engine_command(python.path, engine_folder()), logs, engine_environment(bpy.app.binary_path))
 
 
-def _save_together(made: list[_Made], arguments: argparse.Namespace) -> list[str]:
-    """One file with all objects side by side, a camera in front of them and a light. Returns the codes of failures.
-
-    Objects that keep the place they have in their files stay there.
-    """
-    _empty_file()
-    for number, one in enumerate(made):
-        keeps = one.record.get("options", {}).get("keep_frame")
-        location = None if keeps else (number * SPACING * arguments.size, 0.0, 0.0)
-        scene.import_meshes(one.files, name=one.report["name"], record=one.record, location=location)
-    scene.frame_all(bpy.context.scene)
-    formats.show_textures()
-    path = arguments.blend.resolve()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True, compress=True)
-    except (OSError, RuntimeError) as error:
-        _say(f"Could not write {path}: {str(error).removeprefix('Error: ').strip()}")
-        return ["CANNOT_WRITE"]
-    _say(f"{path}: {len(made)} objects side by side")
-    return []
+def _workers(arguments: argparse.Namespace, logs: Path) -> Here | Workers:
+    if arguments.jobs == 1:
+        return Here(_carry_out)
+    return Workers(_worker_command(), arguments.jobs, arguments.timeout, logs)
 
 
-def _empty_file() -> None:
-    """A new file without objects; preferences and add-ons stay as they are."""
-    bpy.ops.wm.read_homefile(use_empty=True, use_factory_startup=True)
+def _worker_command() -> list[str]:
+    """The command that starts a Blender like this one that carries out orders."""
+    script = str(Path(__file__).resolve())
+    if not bpy.app.binary_path:  # Blender is a Python module
+        return [sys.executable, script, WORKER]
+    return [bpy.app.binary_path, "-b", "--factory-startup", "--python-exit-code", "3", "--python", script, "--", WORKER]
 
 
-# ---------------------------------------------------------------------------
-# What is told
-
-
-class _Report:
-    """A file to which each mesh adds a JSON line as soon as it is done."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._file: TextIO | None = None
-
-    def __enter__(self) -> "_Report":
-        if self._path is not None:
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(self._path, "a", encoding="utf-8")
-            except OSError as error:
-                raise UsageError(f"Could not write the report {self._path}: {error.strerror or error}.") from error
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def add(self, record: dict[str, Any]) -> None:
-        if self._file is not None:
-            self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
-            self._file.flush()
-
-
-def _sentence(record: dict[str, Any]) -> str:
-    source = Path(record.get("picture") or record["splats"]).name
-    if record["status"] == "skipped":
-        return f"{source}: {record['output']} exists, skipped (--overwrite makes it anew)"
-    if record["status"] == "failed":
-        return f"{source}: failed: {record['message']} {record['hint']}".rstrip()
-    closed = "watertight" if record.get("watertight") else "not watertight"
-    warnings = "".join(f"\n    {warning}" for warning in record.get("warnings", ()))
-    return f"{source}: {record['faces']:,} faces, {closed}, {record['total_seconds']:.1f} s{warnings}"
-
-
-def _say(text: str) -> None:
-    """A line on stdout, whatever the terminal's encoding lacks."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+def _carry_out(order: dict[str, Any]) -> list[str]:
+    return carry_out(Order(**order))
 
 
 # ---------------------------------------------------------------------------
@@ -394,30 +230,27 @@ def _ended(jobs: JobQueue) -> Iterator[JobQueue]:
             signal.signal(number, handler or signal.SIG_DFL)  # None: one that Blender set, which Python cannot
 
 
+@contextlib.contextmanager
+def _stopped(workers: Here | Workers) -> Iterator[Here | Workers]:
+    """Ends the workers whatever happens."""
+    try:
+        yield workers
+    finally:
+        workers.stop()
+
+
 def run_command(argv: list[str]) -> int:
     """`blender -c gaussmith ...`"""
-    from . import session
-
     try:
-        return main(argv, "blender -c gaussmith", session.preferred_python())
+        return main(argv, "blender -c gaussmith", engine_life.preferred_python())
     except SystemExit as leaving:  # argparse ends with one; Blender takes the code that is returned
         return leaving.code if isinstance(leaving.code, int) else USAGE
 
 
-_command: Any = None
-
-
-def register() -> None:
-    global _command
-    _command = bpy.utils.register_cli_command("gaussmith", run_command)
-
-
-def unregister() -> None:
-    bpy.utils.unregister_cli_command(_command)
-
-
 if __name__ == "__main__":
     _arguments = sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else sys.argv[1:]
+    if _arguments == [WORKER]:
+        serve(_carry_out)
     _code = main(_arguments)
     sys.stdout.flush()
     sys.exit(_code)

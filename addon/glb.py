@@ -56,6 +56,32 @@ class TexturedMesh:
         sizes = np.diff(self.starts, append=len(self.corners))
         return {"faces": len(sizes), "vertices": len(self.vertices), "quads": bool((sizes == 4).all())}
 
+    def base(self) -> Array:
+        """The middle of the lowest side of its box, [3]."""
+        lowest, highest = self.vertices.min(0), self.vertices.max(0)
+        return np.array([*(lowest[:2] + highest[:2]) / 2, lowest[2]])
+
+    def origin(self, kind: str) -> Array:
+        """The point [3] that is called so: BASE, CENTER of the box, or MASS, the centre of what the faces enclose."""
+        if kind == "BASE":
+            return self.base()
+        center = (self.vertices.min(0) + self.vertices.max(0)) / 2
+        if kind == "CENTER":
+            return center
+        a, b, c = np.moveaxis(self.vertices[self.triangles()] - center, 1, 0)
+        volumes = np.einsum("ti,ti->t", a, np.cross(b, c))  # six times those of tetrahedra with the centre
+        if abs(volumes.sum()) < 1e-9 * max(np.ptp(self.vertices, axis=0).max(), 1e-9) ** 3:
+            return center  # nothing is enclosed
+        return center + np.einsum("t,ti->i", volumes, a + b + c) / (4 * volumes.sum())
+
+    def triangles(self) -> Array:
+        """The faces cut into fans of triangles, [T, 3] vertices."""
+        sizes = np.diff(self.starts, append=len(self.corners))
+        first = np.repeat(self.starts, sizes - 2)
+        # The k-th triangle of a face has its corners 0, k + 1 and k + 2.
+        inner = np.arange(len(first)) - np.repeat(np.cumsum(sizes - 2) - (sizes - 2), sizes - 2)
+        return self.corners[np.stack([first, first + inner + 1, first + inner + 2], axis=1)]
+
     def has_degenerate_faces(self) -> bool:
         """Whether some face has a vertex twice, which Blender must not be given."""
         sizes = np.diff(self.starts, append=len(self.corners))
@@ -138,7 +164,10 @@ def _joined(positions: Array) -> tuple[Array, Array]:
 
 def _chunks(path: Path) -> tuple[dict, memoryview]:
     """The description and the data of the file."""
-    content = memoryview(path.read_bytes())
+    try:
+        content = memoryview(path.read_bytes())
+    except OSError as error:
+        raise GlbError(f"Could not read {path}: {error.strerror or error}.") from error
     if len(content) < 20 or content[:4] != b"glTF":
         raise GlbError(f"{path} is not a GLB file.")
     _, version, length = struct.unpack_from("<III", content)

@@ -1,35 +1,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
-"""What the user can click, drop or call. Each is a few lines: the work is in `session` and `scene`."""
+"""What makes meshes: clicked, dropped or called from a script. Each is a few lines: the work is in `session`."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 
-from . import options, session, splat_files
-from .glb import GlbError
-from .jobs import Job, JobError, State
-from .options import SplatOptions
+from . import engine_life, options, session, splat_files, thumbnails
+from .jobs import Job
+from .options import PictureOptions, SplatOptions
 from .plan import PICTURE_SUFFIXES
+from .result_options import seeds
+from .translations import told
 
 
-def _engine_usable(cls: type[bpy.types.Operator]) -> bool:
-    state = session.engine_state()
+def engine_usable(cls: type[bpy.types.Operator]) -> bool:
+    """For `poll`: whether there is an engine, with the reason where there is none."""
+    state = engine_life.engine_state()
     if state.kind == "PROBLEM":
-        cls.poll_message_set(f"{state.message} {state.hint}")
+        cls.poll_message_set(f"{told(state.message)} {told(state.hint)}")
     return state.kind != "PROBLEM"
 
 
-def _end_of(operator: bpy.types.Operator, context: bpy.types.Context, submitted: list[Job]) -> set[str]:
+def end_of(operator: bpy.types.Operator, context: bpy.types.Context, submitted: list[Job]) -> set[str]:
     """What an operator that queued jobs returns. Without a window it also waits for them and reports what failed."""
     if bpy.app.background:
         for job in submitted:
             session.wait(job, context)
             if job.error is not None:
-                operator.report({"ERROR"}, f"{job.name}: {job.error.message} {job.error.hint}")
+                operator.report({"ERROR"}, f"{job.name}: {told(job.error.message)} {told(job.error.hint)}")
     elif submitted and (view := _view_of(context)) is not None:
         session.show_tab(view)
     return {"FINISHED"} if submitted else {"CANCELLED"}
@@ -41,6 +42,19 @@ def _view_of(context: bpy.types.Context) -> bpy.types.Area | None:
         return context.area
     areas = [area for area in context.window.screen.areas if area.type == "VIEW_3D"]
     return max(areas, key=lambda area: area.width * area.height, default=None)
+
+
+def _submit(pictures: list[Path], context: bpy.types.Context, **choice) -> list[Job]:
+    """A job for each variant of each picture; their objects stand in a row."""
+    settings = context.scene.gaussmith
+    first = choice.pop("seed", settings.seed)
+    for picture in pictures:
+        thumbnails.prepare(str(picture))
+    wanted = [(picture, seed) for picture in pictures for seed in seeds(first, settings.variants)]
+    return [
+        session.submit_picture(picture, context, index, seed=seed, **choice)
+        for index, (picture, seed) in enumerate(wanted)
+    ]
 
 
 class GAUSSMITH_OT_generate(bpy.types.Operator):
@@ -55,11 +69,59 @@ class GAUSSMITH_OT_generate(bpy.types.Operator):
         if not context.scene.gaussmith.picture:
             cls.poll_message_set("Choose a picture first, or drop one on the viewport")
             return False
-        return _engine_usable(cls)
+        return engine_usable(cls)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        picture = Path(bpy.path.abspath(context.scene.gaussmith.picture))
-        return _end_of(self, context, [session.submit_picture(picture, context)])
+        picture = context.scene.gaussmith.picture
+        if picture.startswith("//") and not bpy.data.filepath:
+            self.report({"ERROR"}, told("The picture is given relative to this file, which was never saved. Save it."))
+            return {"CANCELLED"}
+        return end_of(self, context, _submit([Path(bpy.path.abspath(picture))], context))
+
+
+class GAUSSMITH_OT_generate_from_image(PictureOptions, bpy.types.Operator):
+    """Make a textured mesh from a picture file. What is not given is as the scene has it"""
+
+    bl_idname = "gaussmith.generate_from_image"
+    bl_label = "Generate from Image File"
+    bl_options: ClassVar = {"PRESET"}
+
+    filepath: StringProperty(
+        name="Picture",
+        description="Picture of one object, best on a plain or transparent background",
+        subtype="FILE_PATH",
+        options={"SKIP_SAVE"},
+    )
+    filter_image: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+    filter_folder: bpy.props.BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        return engine_usable(cls)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
+        settings = context.scene.gaussmith
+        for name in options.properties(PictureOptions):
+            if not self.properties.is_property_set(name):
+                setattr(self, name, getattr(settings, name))
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        options.draw_basic(layout, self)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        if not self.filepath:
+            self.report({"ERROR"}, told("No picture was given. Pass its path as filepath."))
+            return {"CANCELLED"}
+        given = options.chosen(self, PictureOptions)
+        given = {name: value for name, value in given.items() if self.properties.is_property_set(name)}
+        seed = given.pop("seed", context.scene.gaussmith.seed)
+        picture = Path(bpy.path.abspath(self.filepath))
+        return end_of(self, context, _submit([picture], context, seed=seed, options=given))
 
 
 class GAUSSMITH_OT_generate_files(bpy.types.Operator):
@@ -76,7 +138,7 @@ class GAUSSMITH_OT_generate_files(bpy.types.Operator):
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
-        return _engine_usable(cls)
+        return engine_usable(cls)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         if self.files:  # dropped on the viewport
@@ -86,10 +148,9 @@ class GAUSSMITH_OT_generate_files(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         pictures = [Path(self.directory, file.name) for file in self.files if file.name]
-        if pictures:
+        if pictures and context.scene.library is None:
             context.scene.gaussmith.picture = str(pictures[0])
-        jobs = [session.submit_picture(picture, context, index) for index, picture in enumerate(pictures)]
-        return _end_of(self, context, jobs)
+        return end_of(self, context, _submit(pictures, context))
 
 
 class GAUSSMITH_OT_import_splats(SplatOptions, bpy.types.Operator):
@@ -108,7 +169,7 @@ class GAUSSMITH_OT_import_splats(SplatOptions, bpy.types.Operator):
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
-        return _engine_usable(cls)
+        return engine_usable(cls)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> set[str]:
         manager = context.window_manager
@@ -131,7 +192,7 @@ class GAUSSMITH_OT_import_splats(SplatOptions, bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         chosen = options.chosen(self, SplatOptions)
         files = enumerate(self._files())
-        return _end_of(self, context, [session.submit_splats(file, chosen, context, index) for index, file in files])
+        return end_of(self, context, [session.submit_splats(file, chosen, context, index) for index, file in files])
 
     def _files(self) -> list[Path]:
         named = [Path(self.directory, file.name) for file in self.files if file.name]
@@ -139,107 +200,9 @@ class GAUSSMITH_OT_import_splats(SplatOptions, bpy.types.Operator):
 
     def _title(self) -> str:
         names = [file.name for file in self.files]
-        return f"Import {names[0]} as Mesh" if len(names) == 1 else f"Import {len(names)} Splat Files as Meshes"
-
-
-class GAUSSMITH_OT_import_result(bpy.types.Operator):
-    """Place the finished mesh in this scene"""
-
-    bl_idname = "gaussmith.import_result"
-    bl_label = "Import Generated Mesh"
-    bl_options: ClassVar = {"INTERNAL", "UNDO"}
-
-    job: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        cls.poll_message_set("Go back to Object Mode first")
-        return context.mode == "OBJECT"
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        job = session.jobs().find(self.job)
-        if job is None or job.state is not State.READY:
-            return {"CANCELLED"}
-        try:
-            session.import_ready(job, context)
-        except (GlbError, OSError) as error:
-            job.fail(JobError("BAD_RESULT", str(error), "Try again; the log says more."))
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
-
-
-class _JobOperator:
-    """What is done to one job, given by its id; `act` gets it."""
-
-    bl_options: ClassVar = {"INTERNAL"}
-
-    job: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        job = session.jobs().find(self.job)
-        if job is None:
-            return {"CANCELLED"}
-        self.act(job, context)
-        session.wake()
-        return {"FINISHED"}
-
-    act: Callable[[Job, bpy.types.Context], Any]
-
-
-class GAUSSMITH_OT_cancel(_JobOperator, bpy.types.Operator):
-    """Stop making this mesh"""
-
-    bl_idname = "gaussmith.cancel"
-    bl_label = "Cancel"
-
-    def act(self, job: Job, _context: bpy.types.Context) -> None:
-        session.jobs().cancel(job)
-
-
-class GAUSSMITH_OT_retry(_JobOperator, bpy.types.Operator):
-    """Make this mesh again with the same settings"""
-
-    bl_idname = "gaussmith.retry"
-    bl_label = "Try Again"
-
-    def act(self, job: Job, context: bpy.types.Context) -> None:
-        session.submit_again(job, context)
-
-
-class GAUSSMITH_OT_dismiss(_JobOperator, bpy.types.Operator):
-    """Take this entry off the list"""
-
-    bl_idname = "gaussmith.dismiss"
-    bl_label = "Dismiss"
-
-    def act(self, job: Job, _context: bpy.types.Context) -> None:
-        session.jobs().forget(job)
-
-
-class GAUSSMITH_OT_copy_error(_JobOperator, bpy.types.Operator):
-    """Copy the message and the end of the engine's log to the clipboard"""
-
-    bl_idname = "gaussmith.copy_error"
-    bl_label = "Copy Details"
-
-    def act(self, job: Job, context: bpy.types.Context) -> None:
-        if (error := job.error) is not None:
-            lines = (f"{error.code}: {error.message}", error.hint, error.detail)
-            context.window_manager.clipboard = "\n".join(line for line in lines if line)
-            self.report({"INFO"}, "Copied the details to the clipboard")
-
-
-class GAUSSMITH_OT_check_engine(bpy.types.Operator):
-    """Look again for the engine's Python and its packages"""
-
-    bl_idname = "gaussmith.check_engine"
-    bl_label = "Check Again"
-    bl_options: ClassVar = {"INTERNAL"}
-
-    def execute(self, _context: bpy.types.Context) -> set[str]:
-        session.check_engine()
-        return {"FINISHED"}
+        if len(names) == 1:
+            return told("Import {name} as Mesh").format(name=names[0])
+        return told("Import {n} Splat Files as Meshes").format(n=len(names))
 
 
 class GAUSSMITH_OT_open_log(bpy.types.Operator):
@@ -250,7 +213,7 @@ class GAUSSMITH_OT_open_log(bpy.types.Operator):
     bl_options: ClassVar = {"INTERNAL"}
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
-        folder = session.log_folder()
+        folder = engine_life.log_folder()
         folder.mkdir(parents=True, exist_ok=True)
         return bpy.ops.wm.path_open(filepath=str(folder))
 
@@ -288,19 +251,14 @@ class GAUSSMITH_FH_picture(bpy.types.FileHandler):
 
     @classmethod
     def poll_drop(cls, context: bpy.types.Context) -> bool:
-        return context.area is not None and context.area.type == "VIEW_3D"
+        return context.area is not None and context.area.type == "VIEW_3D" and context.region.type != "UI"
 
 
 _CLASSES = (
     GAUSSMITH_OT_generate,
+    GAUSSMITH_OT_generate_from_image,
     GAUSSMITH_OT_generate_files,
     GAUSSMITH_OT_import_splats,
-    GAUSSMITH_OT_import_result,
-    GAUSSMITH_OT_cancel,
-    GAUSSMITH_OT_retry,
-    GAUSSMITH_OT_dismiss,
-    GAUSSMITH_OT_copy_error,
-    GAUSSMITH_OT_check_engine,
     GAUSSMITH_OT_open_log,
     GAUSSMITH_OT_show_texture,
     GAUSSMITH_FH_splats,

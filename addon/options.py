@@ -5,7 +5,7 @@
 Names, ranges, words and defaults are those of `engine/options.py`; a test compares them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import bpy
@@ -104,6 +104,12 @@ class MeshOptions:
         default=0,
         min=0,
         max=3,
+    )
+    save_splats: BoolProperty(
+        name="Keep Splats",
+        description="Also keep the Gaussian splats the mesh is made from, as a .ply file that lies over the mesh: "
+        "to look at them beside it, and for other programs",
+        default=False,
     )
     views: IntProperty(
         name="Rendered Views",
@@ -237,6 +243,23 @@ def chosen(owner: Any, options: type[MeshOptions]) -> dict[str, Any]:
     return values
 
 
+def defaults(options: type[MeshOptions]) -> dict[str, Any]:
+    """The options as they are before anybody chose, as `chosen` gives them."""
+    found = {name: value.keywords["default"] for name, value in properties(options).items() if name != "crop"}
+    return {**found, "texture": int(found["texture"])}
+
+
+def known(values: Mapping[str, Any], options: type[MeshOptions]) -> dict[str, Any]:
+    """Those of some stored options that there still are, of the right kind: a file may be old, or not ours."""
+    kept = {}
+    for name, default in defaults(options).items():
+        value = values.get(name, default)
+        kinds = (int, float) if isinstance(default, float) else (type(default),)
+        if name in values and isinstance(value, kinds) and isinstance(value, bool) == isinstance(default, bool):
+            kept[name] = value
+    return kept
+
+
 # ---------------------------------------------------------------------------
 # How they are shown, in the sidebar and in the file browser
 
@@ -260,6 +283,7 @@ def draw_file(layout: bpy.types.UILayout, owner: Any) -> None:
     column = layout.column(heading="Keep", align=True)
     column.prop(owner, "keep_all", text="Everything")
     column.prop(owner, "keep_frame", text="Place and Size")
+    column.prop(owner, "save_splats", text="Splats")
     layout.prop(owner, "use_crop")
     if owner.use_crop:
         for text, first in (("From", 0), ("To", 3)):

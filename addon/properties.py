@@ -1,25 +1,37 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
-"""Settings of a scene, and the preferences."""
+"""Settings of a scene."""
 
 import bpy
-from bpy.props import PointerProperty, StringProperty
+from bpy.props import EnumProperty, PointerProperty, StringProperty
 
-from . import session
-from .options import PictureOptions
+from . import thumbnails
+from .generators import DEFAULT, GENERATORS
+from .options import PictureOptions, chosen
+from .presets import CUSTOM, PRESETS, preset_of
+from .result_options import ResultOptions
 
 _PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 
 
 def _picture_changed(settings: "GaussmithSettings", _context: bpy.types.Context) -> None:
-    session.load_thumbnail(settings.picture)
+    thumbnails.load(settings.picture)
 
 
-def _python_changed(_preferences: "GaussmithPreferences", _context: bpy.types.Context) -> None:
-    session.check_engine()
+_PRESET_NAMES = (*PRESETS, CUSTOM)
 
 
-class GaussmithSettings(PictureOptions, bpy.types.PropertyGroup):
+def _get_preset(settings: "GaussmithSettings") -> int:
+    """What the options are tells, so that the two can never differ."""
+    return _PRESET_NAMES.index(preset_of(chosen(settings, PictureOptions)))
+
+
+def _set_preset(settings: "GaussmithSettings", number: int) -> None:
+    for name, value in PRESETS.get(_PRESET_NAMES[number], {}).items():
+        setattr(settings, name, str(value) if name == "texture" else value)
+
+
+class GaussmithSettings(ResultOptions, PictureOptions, bpy.types.PropertyGroup):
     """What the next mesh is made from and how."""
 
     picture: StringProperty(
@@ -29,50 +41,32 @@ class GaussmithSettings(PictureOptions, bpy.types.PropertyGroup):
         options=_PATH_OPTIONS,
         update=_picture_changed,
     )
-
-
-class GaussmithPreferences(bpy.types.AddonPreferences):
-    bl_idname = __package__ or ""
-
-    engine_python: StringProperty(
-        name="Engine's Python",
-        description=(
-            "Python that has the engine's packages, or the folder of its environment. "
-            "Leave empty to use the one beside the engine"
-        ),
-        subtype="FILE_PATH",
-        update=_python_changed,
+    generator: EnumProperty(
+        name="Generator",
+        description="The network that imagines the object from the picture",
+        items=[(known.name, known.title, known.description) for known in GENERATORS],
+        default=DEFAULT,
     )
-
-    def draw(self, _context: bpy.types.Context) -> None:
-        layout = self.layout
-        layout.use_property_split = True
-        layout.prop(self, "engine_python")
-        state = session.engine_state()
-        split = layout.split(factor=0.4)
-        split.row()
-        column = split.column(align=True)
-        row = column.row()
-        row.alert = state.kind == "PROBLEM"
-        icon = {"READY": "CHECKMARK", "PROBLEM": "ERROR", "CHECKING": "SORTTIME"}[state.kind]
-        row.label(text=state.message, icon=icon)
-        if state.hint:
-            column.label(text=state.hint, icon="BLANK1")
-        row = column.row()
-        row.operator("gaussmith.check_engine", icon="FILE_REFRESH")
-        row.operator("gaussmith.open_log", icon="TEXT")
-
-
-_CLASSES = (GaussmithSettings, GaussmithPreferences)
+    preset: EnumProperty(
+        name="Preset",
+        translation_context="Operator",  # in the other one Blender has words of its own for these, as "thin" for fine
+        description="How much care the mesh is given",
+        items=[
+            ("DRAFT", "Draft", "Half the time, for a look: 5,000 faces and a texture of 512 pixels", 0),
+            ("STANDARD", "Standard", "20,000 faces and a texture of 1024 pixels", 1),
+            ("FINE", "Fine", "Three times the time: a finer surface, 80,000 faces and a texture of 2048 pixels", 2),
+            (CUSTOM, "Custom", "Your own settings, in Advanced", 3),
+        ],
+        get=_get_preset,
+        set=_set_preset,
+    )
 
 
 def register() -> None:
-    for cls in _CLASSES:
-        bpy.utils.register_class(cls)
+    bpy.utils.register_class(GaussmithSettings)
     bpy.types.Scene.gaussmith = PointerProperty(type=GaussmithSettings)
 
 
 def unregister() -> None:
     del bpy.types.Scene.gaussmith
-    for cls in reversed(_CLASSES):
-        bpy.utils.unregister_class(cls)
+    bpy.utils.unregister_class(GaussmithSettings)

@@ -3,6 +3,7 @@
 """The one file that writes the user's data: object, mesh, material, image, placement and record."""
 
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,15 @@ import numpy as np
 from mathutils import Vector
 
 from .glb import ImageFile, TexturedMesh, read_glb
+from .names import NAME_BYTES, block_name, file_name
 from .record import write_record
 
 OCCLUSION_GROUP = "glTF Material Output (Gaussmith)"
 """Name of the node group that tells Blender's glTF exporter, which looks at how names begin, what the occlusion is."""
+
+
+CHECKSUM = "gaussmith_checksum"
+"""Name of a custom property of our meshes: the checksum of the shape they were made with."""
 
 
 def import_meshes(
@@ -25,36 +31,89 @@ def import_meshes(
     record: Mapping[str, Any],
     location: Sequence[float] | None = (0.0, 0.0, 0.0),
     collection: bpy.types.Collection | None = None,
+    origin: str = "BASE",
+    shading: str = "SMOOTH",
+    sharp_angle: float = math.radians(30),
 ) -> list[bpy.types.Object]:
     """New objects from the engine's files "mesh", "lod1", "lod2" ...: the mesh first, then its levels of detail,
     called NAME_LOD1 and so on, hidden in views and renders.
 
     The base of the mesh is centred at `location` (scene units), its front towards -y; without a location it stays
-    where the file has it. Selection and active object stay as they are. Raises `glb.GlbError` for a file that holds
-    something else; nothing is made then.
+    where the file has it. `origin` and `shading` are words of `result_options`. Mesh, material and images are called
+    as the object. Selection and active object stay as they are. Raises `glb.GlbError` for a file that holds something
+    else; nothing is made then.
     """
     contents = [read_glb(files[key]) for key in ("mesh", *level_keys(files))]
     objects: list[bpy.types.Object] = []
-    base = _base(contents[0].vertices)
+    base, pivot = contents[0].base(), contents[0].origin(origin)
     for level, content in enumerate(contents):
-        own_name = f"{objects[0].name}_LOD{level}" if level else name
-        material = objects[0].active_material if level and _same_look(content, contents[0]) else None
-        mesh = _mesh(own_name, content, base)
-        mesh.materials.append(material or _material(own_name, content))
+        own_name = level_name(objects[0], level) if level else short_name(name)
+        mesh = new_mesh(own_name, content, pivot, shading, sharp_angle)
         ob = bpy.data.objects.new(own_name, mesh)
-        ob.location = base if location is None else location
-        told = {} if level else record.get("mesh", {})  # the record is about the mesh, not about its levels
-        about = {"mesh": {**told, **content.counts(), **content.report}, **({"lod": level} if level else {})}
-        write_record(ob, {**record, **about})
+        mesh.name = ob.name  # which may have got a number behind it
+        material = objects[0].active_material if level and _same_look(content, contents[0]) else None
+        mesh.materials.append(material or new_material(ob.name, content))
+        ob.location = pivot if location is None else np.asarray(location) + (pivot - base)
+        describe(ob, content, record, level, origin)
         (collection or bpy.context.scene.collection).objects.link(ob)
         objects.append(ob)
     if len(objects) > 1:
         bpy.context.view_layer.update()  # a new object is not in the view layer before
     for ob in objects[1:]:
-        ob.hide_render = True
-        if ob.name in bpy.context.view_layer.objects:
-            ob.hide_set(True)
+        hide(ob)
     return objects
+
+
+def describe(
+    ob: bpy.types.Object, content: TexturedMesh, record: Mapping[str, Any], level: int = 0, origin: str = "BASE"
+) -> None:
+    """Keeps with an object how it was made and what is known of its mesh."""
+    told = {} if level else record.get("mesh", {})  # the record is about the mesh, not about its levels
+    about: dict[str, Any] = {"mesh": {**told, **content.counts(), **content.report}}
+    if level:
+        about["lod"] = level
+    if origin != "BASE":
+        about["origin"] = origin
+    write_record(ob, {**record, **about})
+    ob.data[CHECKSUM] = checksum(ob.data)
+
+
+def link_beside(ob: bpy.types.Object, beside: bpy.types.Object | None) -> None:
+    """Puts an object in the collections of another, as far as they can be changed, or else in the scene's own."""
+    collections = beside.users_collection if beside is not None else (bpy.context.collection,)
+    own = [each for each in collections if each and each.library is None and each.override_library is None]
+    for collection in own or [bpy.context.scene.collection]:
+        collection.objects.link(ob)
+
+
+def hide(ob: bpy.types.Object) -> None:
+    """Hides an object in renders, and in views where it is in the view layer."""
+    ob.hide_render = True
+    if ob.name in bpy.context.view_layer.objects:
+        ob.hide_set(True)
+
+
+def short_name(name: str, before: str = "", after: str = "") -> str:
+    """`name` between two affixes, no longer than this Blender takes it."""
+    return block_name(name, before, after, NAME_BYTES if bpy.app.version < (5, 0, 0) else 255)
+
+
+def level_name(ob: bpy.types.Object, level: int) -> str:
+    """The name of a level of detail of an object."""
+    return short_name(ob.name, after=f"_LOD{level}")
+
+
+def checksum(mesh: bpy.types.Mesh) -> str:
+    """A number for the shape of a mesh, by which one that was edited is known."""
+    places = np.empty(3 * len(mesh.vertices), np.float32)
+    mesh.attributes["position"].data.foreach_get("vector", places)
+    return f"{zlib.crc32(places.tobytes()):08x}"
+
+
+def is_as_made(mesh: bpy.types.Mesh) -> bool:
+    """Whether nobody has edited a mesh that we made."""
+    layers = len(mesh.uv_layers) == 1 and mesh.shape_keys is None and not mesh.color_attributes
+    return layers and mesh.get(CHECKSUM) == checksum(mesh)
 
 
 def level_keys(files: Mapping[str, Any]) -> list[str]:
@@ -92,14 +151,10 @@ def frame_all(scene: bpy.types.Scene) -> None:
     scene.camera = eye
 
 
-def _base(vertices: np.ndarray) -> np.ndarray:
-    """The middle of the lowest side of the box around vertices [V, 3]."""
-    lowest, highest = vertices.min(0), vertices.max(0)
-    return np.array([*(lowest[:2] + highest[:2]) / 2, lowest[2]])
-
-
-def _mesh(name: str, content: TexturedMesh, origin: np.ndarray) -> bpy.types.Mesh:
-    # The engine sets the base on the floor; the origin is made exact, whatever was rounded on the way.
+def new_mesh(
+    name: str, content: TexturedMesh, origin: np.ndarray, shading: str = "SMOOTH", sharp_angle: float = math.radians(30)
+) -> bpy.types.Mesh:
+    """The mesh with its origin at a point [3] of the file. It has no material yet."""
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(content.vertices))
     mesh.loops.add(len(content.corners))
@@ -110,8 +165,12 @@ def _mesh(name: str, content: TexturedMesh, origin: np.ndarray) -> bpy.types.Mes
     mesh.polygons.foreach_set("loop_start", content.starts)
     mesh.update(calc_edges=True)
     mesh.uv_layers.new(name="UVMap").uv.foreach_set("vector", np.ascontiguousarray(content.corner_uvs).ravel())
-    if content.normals is not None:
+    if content.normals is not None:  # those a normal map was baked for: such a mesh is shaded as the map needs it
         _set_normals(mesh, content.normals)
+    elif shading == "FLAT":
+        mesh.shade_flat()
+    elif shading == "ANGLE":
+        mesh.set_sharp_from_angle(angle=sharp_angle)
     if content.has_degenerate_faces():
         mesh.validate()
     return mesh
@@ -129,16 +188,16 @@ def _same_look(a: TexturedMesh, b: TexturedMesh) -> bool:
     return (a.color, a.normal, a.occlusion) == (b.color, b.normal, b.occlusion)
 
 
-def _image(name: str, file: ImageFile, is_data: bool = False) -> bpy.types.Image:
+def new_image(name: str, file: ImageFile, is_data: bool = False) -> bpy.types.Image:
     """The texture, packed into the file as the engine encoded it."""
-    image = bpy.data.images.new(name, 8, 8, is_data=is_data)
+    image = bpy.data.images.new(short_name(name), 8, 8, is_data=is_data)
     image.pack(data=file.data, data_len=len(file.data))
     image.source = "FILE"
-    image.filepath_raw = f"//textures/{name}{file.suffix}"
+    image.filepath_raw = f"//textures/{file_name(name, file.suffix)}"
     return image
 
 
-def _material(name: str, content: TexturedMesh) -> bpy.types.Material:
+def new_material(name: str, content: TexturedMesh) -> bpy.types.Material:
     """Base colour from the texture, fully rough, no metal: the picture's light is in its colours already.
 
     The normal map bends the normals. The occlusion changes nothing that is seen: it goes where Blender's glTF exporter
@@ -153,17 +212,17 @@ def _material(name: str, content: TexturedMesh) -> bpy.types.Material:
     principled.inputs["Roughness"].default_value = 1.0
     principled.inputs["Metallic"].default_value = 0.0
     left, top = principled.location
-    color = _texture_node(tree, "texture", _image(name, content.color), (left - 320, top))
+    color = _texture_node(tree, "texture", new_image(name, content.color), (left - 320, top))
     tree.links.new(color.outputs["Color"], principled.inputs["Base Color"])
     if content.normal is not None:
-        image = _image(f"{name}_normal", content.normal, is_data=True)
+        image = new_image(f"{name}_normal", content.normal, is_data=True)
         texture = _texture_node(tree, "normal", image, (left - 520, top - 320))
         bend = tree.nodes.new("ShaderNodeNormalMap")
         bend.location = (left - 220, top - 320)
         tree.links.new(texture.outputs["Color"], bend.inputs["Color"])
         tree.links.new(bend.outputs["Normal"], principled.inputs["Normal"])
     if content.occlusion is not None:
-        image = _image(f"{name}_occlusion", content.occlusion, is_data=True)
+        image = new_image(f"{name}_occlusion", content.occlusion, is_data=True)
         texture = _texture_node(tree, "occlusion", image, (left - 520, top - 640))
         split = tree.nodes.new("ShaderNodeSeparateColor")
         split.location = (left - 220, top - 640)

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from engine import __version__
 from engine.errors import EmptyFieldError, GaussmithError, InputError, OptionError, OutputError, explain
 from engine.options import CHOICES, MeshOptions
-from engine.paths import lod_paths
+from engine.paths import lod_paths, splats_path
 
 if TYPE_CHECKING:
     from engine.batch import Task
@@ -84,10 +84,8 @@ def _generate(arguments: argparse.Namespace, load: LoadGenerator | None) -> int:
         from engine.pipeline import picture_to_mesh
 
         assert generator
-        splats = task.output.with_suffix(".ply") if arguments.save_splats else None
-        _keep_what_is_there([splats] if splats else [], "--save-splats", arguments)
-        _keep_what_is_there(lod_paths(task.output, options.lods), "--lods", arguments)
-        return picture_to_mesh(task.source, task.output, generator, options, report, warn, splats)
+        _keep_files_beside(task.output, options, arguments)
+        return picture_to_mesh(task.source, task.output, generator, options, report, warn)
 
     return run_batch(tasks, work, overwrite=arguments.overwrite, as_json=arguments.json)
 
@@ -100,18 +98,20 @@ def _mesh(arguments: argparse.Namespace, load: LoadGenerator | None) -> int:
     def work(task: "Task", report: Any, warn: Any) -> dict[str, Any]:
         from engine.pipeline import splats_to_mesh
 
-        _keep_what_is_there(lod_paths(task.output, options.lods), "--lods", arguments)
+        _keep_files_beside(task.output, options, arguments)
         return splats_to_mesh(task.source, task.output, options, report, warn)
 
     tasks = plan(arguments.splats, arguments.output, SPLATS)
     return run_batch(tasks, work, overwrite=arguments.overwrite, as_json=arguments.json)
 
 
-def _keep_what_is_there(paths: Iterable[Path], flag: str, arguments: argparse.Namespace) -> None:
+def _keep_files_beside(output: Path, options: MeshOptions, arguments: argparse.Namespace) -> None:
     """Files made beside the mesh do not replace others unasked."""
-    for path in paths:
-        if path.exists() and not arguments.overwrite:
-            raise OutputError(f"{path} exists already.", f"Add --overwrite, or leave out {flag}.")
+    saved = [splats_path(output)] if options.save_splats else []
+    for flag, paths in (("--save-splats", saved), ("--lods", lod_paths(output, options.lods))):
+        for path in paths:
+            if path.exists() and not arguments.overwrite:
+                raise OutputError(f"{path} exists already.", f"Add --overwrite, or leave out {flag}.")
 
 
 def _load(name: str, load: LoadGenerator | None) -> "Generator":
@@ -258,7 +258,6 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("--generator", default="agg", metavar="NAME", help="which network imagines the object")
     generate.add_argument("--seed", type=int, default=MeshOptions.seed, help="same seed, same result")
     _mesh_arguments(generate, of_splats=False)
-    generate.add_argument("--save-splats", action="store_true", help="also write the Gaussians, as .ply")
     generate.set_defaults(run=_generate)
 
     mesh = commands.add_parser("mesh", help="make textured meshes from Gaussian splat files")
@@ -309,7 +308,18 @@ OF_SPLATS = ("up", "crop", "keep_all", "keep_frame")
 OF_PICTURES = ("seed", "photo", "fit")
 
 GROUPS = {
-    "shape": ("fit", "surface", "resolution", "smoothing", "faces", "topology", "watertight", "lods", "size"),
+    "shape": (
+        "fit",
+        "surface",
+        "resolution",
+        "smoothing",
+        "faces",
+        "topology",
+        "watertight",
+        "lods",
+        "size",
+        "save_splats",
+    ),
     "texture": ("texture", "image", "charts", "views", "photo", "symmetry", "normal_map", "occlusion", "refine"),
     "splat file": OF_SPLATS,
 }
@@ -323,6 +333,7 @@ HELP = {
     "watertight": "a closed, consistently oriented 2-manifold, or an error that says why not",
     "lods": "so many simpler copies, each with a quarter of the faces (default %(default)s)",
     "size": "longest side in metres (default %(default)s)",
+    "save_splats": "also write the splats as a .ply that lies over the mesh",
     "texture": "texture side in pixels (default %(default)s)",
     "image": "how the texture is stored (default %(default)s)",
     "charts": "how the surface is cut and unfolded (default %(default)s: fewer and larger charts, faster)",

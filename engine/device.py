@@ -3,8 +3,11 @@
 
 import os
 import platform
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,7 @@ class Device:
     provider: str  # the runtime's name of the device
     threads: int
     why: str  # one sentence
+    card: str = ""  # names the graphics card, the same in every process; empty on the processor
 
     def __str__(self) -> str:
         return f"CPU, {self.threads} threads ({platform.machine()})" if self.threads > 1 else "CPU, 1 thread"
@@ -27,6 +31,40 @@ def choose_device() -> Device:
     return Device(
         "onnxruntime", "CPUExecutionProvider", threads, "The bundled networks run on the processor everywhere."
     )
+
+
+def process_memory() -> int:
+    """Bytes of memory this process occupies now, 0 where the system does not tell."""
+    try:
+        if sys.platform == "win32":
+            return _windows_memory()
+        if Path("/proc/self/statm").exists():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        told = subprocess.run(["ps", "-o", "rss=", "-p", str(os.getpid())], capture_output=True, timeout=2, check=True)
+        return int(told.stdout) * 1024
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0
+
+
+def _windows_memory() -> int:
+    import ctypes
+    from ctypes import wintypes
+
+    class Counters(ctypes.Structure):
+        _fields_ = [
+            ("size", wintypes.DWORD),
+            ("page_faults", wintypes.DWORD),
+            ("peak_working_set", ctypes.c_size_t),
+            ("working_set", ctypes.c_size_t),
+            ("others", ctypes.c_size_t * 6),
+        ]
+
+    counters = Counters(size=ctypes.sizeof(Counters))
+    process = ctypes.windll.kernel32.GetCurrentProcess  # type: ignore[attr-defined]
+    process.restype = wintypes.HANDLE
+    read = ctypes.windll.psapi.GetProcessMemoryInfo  # type: ignore[attr-defined]
+    read.argtypes = (wintypes.HANDLE, ctypes.POINTER(Counters), wintypes.DWORD)
+    return counters.working_set if read(process(), ctypes.byref(counters), counters.size) else 0
 
 
 def _usable_cores() -> int:

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 import time
@@ -56,7 +57,7 @@ def examine(load: Callable[[str], Any] | None = None) -> dict[str, Any]:
     else:
         test = self_test(load)
     device = choose_device()
-    return {
+    findings = {
         "works": bool(test["passed"]),
         "engine": __version__,
         "python": platform.python_version(),
@@ -72,8 +73,12 @@ def examine(load: Callable[[str], Any] | None = None) -> dict[str, Any]:
         "packages": packages,
         "optional": {name: _version(name) for name in OPTIONAL},
         "weights": weights,
+        "temporary_folder": tempfile.gettempdir(),
+        "disk_free_gb": _disk_free_gb(tempfile.gettempdir()),
         "self_test": test,
     }
+    findings["lines"] = lines(findings)
+    return findings
 
 
 def check_weights(folder: Path) -> dict[str, dict[str, Any]]:
@@ -134,29 +139,35 @@ def ball(size: int) -> np.ndarray:
 
 def table(findings: dict[str, Any]) -> str:
     """The findings for people, one line each."""
+    width = max(len(name) for name, _ in findings["lines"])
+    return "\n".join(f"{name:<{width}}  {text}" for name, text in findings["lines"])
+
+
+def lines(findings: dict[str, Any]) -> list[tuple[str, str]]:
+    """The findings for people: what was looked at, and what was found."""
     test = findings["self_test"]
-    lines = [
+    told = [
         ("engine", f"Gaussmith {findings['engine']}, Python {findings['python']}, {findings['executable']}"),
         ("platform", f"{findings['platform']}, {findings['memory_gb']} GB of memory"),
         ("device", f"{findings['device']}, {findings['runtime']}. {findings['why']}"),
         ("cache", findings["cache"] + ("" if findings["cache_writable"] else "  NOT WRITABLE: every start is slow")),
+        ("temporary files", f"{findings['temporary_folder']}, {findings['disk_free_gb']} GB free"),
     ]
     for name, found in findings["packages"].items():
-        lines.append((name, found.get("version") or f"MISSING: {found['error']}"))
+        told.append((name, found.get("version") or f"MISSING: {found['error']}"))
     for name, version in findings["optional"].items():
-        lines.append((name, version or f"not installed (only for {OPTIONAL[name]})"))
+        told.append((name, version or f"not installed (only for {OPTIONAL[name]})"))
     for name, found in findings["weights"].items():
-        lines.append((f"weights {name}", f"{found['megabytes']} MB" if found["ok"] else f"BROKEN: {found['error']}"))
+        told.append((f"weights {name}", f"{found['megabytes']} MB" if found["ok"] else f"BROKEN: {found['error']}"))
     if not findings["weights"]:
-        lines.append(("weights", "MISSING"))
+        told.append(("weights", "MISSING"))
     if test["passed"]:
         slowest = max((name for name in test["seconds"] if name != "total"), key=test["seconds"].__getitem__)
         result = f"passed: a picture became {test['faces']:,} faces in {test['seconds']['total']:.2f} s"
-        lines.append(("self-test", f"{result} (slowest: {slowest} {test['seconds'][slowest]:.2f} s)"))
+        told.append(("self-test", f"{result} (slowest: {slowest} {test['seconds'][slowest]:.2f} s)"))
     else:
-        lines.append(("self-test", f"FAILED: {test['error']} {test['hint']}".rstrip()))
-    width = max(len(name) for name, _ in lines)
-    return "\n".join(f"{name:<{width}}  {text}" for name, text in lines)
+        told.append(("self-test", f"FAILED: {test['error']} {test['hint']}".rstrip()))
+    return told
 
 
 def _package(name: str, module: str) -> dict[str, str]:
@@ -179,6 +190,14 @@ def _memory_gb() -> float:
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
     except (AttributeError, ValueError, OSError):
+        return 0.0
+
+
+def _disk_free_gb(folder: str) -> float:
+    """Free space in GB, 0 where the system does not tell."""
+    try:
+        return round(shutil.disk_usage(folder).free / 1e9, 1)
+    except OSError:
         return 0.0
 
 

@@ -22,6 +22,7 @@ class MeshOptions:
     watertight: bool = False  # a closed, consistently oriented 2-manifold, or an error that says why not
     smoothing: int = 5  # steps of smoothing at equal volume
     lods: int = 0  # how many simpler copies, each with a quarter of the faces of the one before
+    save_splats: bool = False  # also write the splats, as a .ply that lies over the mesh
     views: int = -1  # rendered views of the splats laid over the texture; -1: 12 for splat files, none for pictures
     photo: bool = True  # lay the source photograph over the texture, where there is one
     symmetry: bool = False  # fill unseen texels from the other half, where the object is symmetric

@@ -64,6 +64,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gaussmith"
 
 
+def splats_path(output: str | Path) -> Path:
+    """Where the splats that `output` was made from are saved: NAME.ply."""
+    return Path(output).with_suffix(".ply")
+
+
 def lod_paths(output: str | Path, count: int) -> list[Path]:
     """Where the simpler copies of `output` go: NAME_lod1.glb and so on."""
     output = Path(output)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from engine import __version__
-from engine.export.glb import Placement, write_glb
+from engine.errors import OptionError
+from engine.export.glb import Placement, placement_of, write_glb
 from engine.fields.cameras import Photograph
 from engine.fields.gaussians import Gaussians
 from engine.fields.prepare import prepare_splats
@@ -24,7 +25,7 @@ from engine.image.load import DETAIL_SIDE, load_picture
 from engine.image.matte import matte
 from engine.jit import compiled_before
 from engine.options import MeshOptions
-from engine.paths import check_writable, lod_paths
+from engine.paths import check_writable, lod_paths, splats_path
 from engine.refine.refine import refine
 from engine.surface.choose import choose_surfacer, look
 from engine.surface.cleanup import clean
@@ -63,17 +64,16 @@ def picture_to_mesh(
     options: MeshOptions | None = None,
     report: Report = silent,
     warn: Warn | None = None,
-    splats: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Makes the GLB file `output` from one picture, and on request the splat file `splats`; returns the report.
+    """Makes the GLB file `output` from one picture; returns the report.
 
-    Simpler copies go beside it (`lod_paths`). `report(stage, fraction, text)` gets the fraction of the whole job and
-    may raise `Cancelled`. Raises the errors of `engine.errors`; `output` then is as it was before.
+    Simpler copies and saved splats go beside it (`lod_paths`, `splats_path`). `report(stage, fraction, text)` gets the
+    fraction of the whole job and may raise `Cancelled`. Raises the errors of `engine.errors`; `output` then is as it
+    was before.
     """
     options = options or MeshOptions()
     run = Run(_weighed(PICTURE_STAGES, options), report, warn)
-    for path in filter(None, (output, splats, *lod_paths(output, options.lods))):
-        check_writable(path)
+    _check_outputs(output, options)
     with run.stage("picture", "Reading the picture"):
         loaded = load_picture(picture)
     with run.stage("matte", "Cutting the object out"):
@@ -85,11 +85,7 @@ def picture_to_mesh(
     if options.fit and imagined.photograph:
         with run.stage("fit", "Fitting to the picture") as inner:
             gaussians = fit(gaussians, imagined.photograph, options.fit, inner)
-    if splats:
-        write_splats(splats, gaussians)
     facts = {"picture": str(picture), "generator": generator.name, "matte_confidence": round(cut.confidence, 3)}
-    if splats:
-        facts["splats"] = str(splats)
     options = _with_views(options, 0)
     photograph = imagined.photograph if options.photo else None
     if photograph and options.texture > DETAILED:
@@ -107,8 +103,7 @@ def splats_to_mesh(
     """Makes the GLB file `output` from a file of Gaussian splats; as `picture_to_mesh` otherwise."""
     options = options or MeshOptions()
     run = Run(_weighed(SPLAT_STAGES, options), report, warn)
-    for path in (output, *lod_paths(output, options.lods)):
-        check_writable(path)
+    _check_outputs(output, options, Path(splats))
     with run.stage("splats", "Reading the splats"):
         prepared = prepare_splats(read_splats(splats, run.warn), options.up, options.crop, options.keep_all)
         for note in prepared.notes:
@@ -165,6 +160,10 @@ def _field_to_glb(
         for path, copy in zip(lod_paths(output, options.lods), copies, strict=True):
             write_glb(path, copy, path.stem, options.size, options.image, None, placement)
         extras = {"gaussmith": {**shape.as_dict(), "surface": how}}
+        if options.save_splats:
+            scale, center = placement or placement_of(mesh.vertices, options.size)
+            write_splats(splats_path(output), field.scaled(scale, center / scale))
+            facts = {**facts, "saved_splats": str(splats_path(output))}
         write_glb(output, mesh, name, options.size, options.image, extras, placement)
     run.finish()
     return {
@@ -180,6 +179,15 @@ def _field_to_glb(
         "seed": options.seed,
         "engine": __version__,
     }
+
+
+def _check_outputs(output: str | Path, options: MeshOptions, source: Path | None = None) -> None:
+    """Raises an error where a file that will be made could not be written, or would replace its own source."""
+    saved = [splats_path(output)] if options.save_splats else []
+    if source is not None and any(path.exists() and source.exists() and path.samefile(source) for path in saved):
+        raise OptionError(f"The splats would be saved over {source}, which they are read from.", "Use another folder.")
+    for path in (output, *saved, *lod_paths(output, options.lods)):
+        check_writable(path)
 
 
 def _with_views(options: MeshOptions, views: int) -> MeshOptions:

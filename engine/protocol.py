@@ -2,7 +2,7 @@
 """The wire between Blender and the engine: one UTF-8 JSON object per line on the child's stdin and stdout.
 
     Blender                                  engine
-       |  <- hello      {protocol, engine, devices}            once, at start
+       |  <- hello      {protocol, engine, devices, card}      once, at start
        |  -> generate   {id, picture, output, generator, seed, options}
        |  -> mesh       {id, splats, output, options}
        |  <- progress   {id, stage, fraction, text}             any number
@@ -11,21 +11,24 @@
        |  <- error      {id, code, message, hint, detail}  }    exactly one ends a job
        |  <- cancelled  {id}                   /
        |  -> cancel     {id}
+       |  -> ask        {}
+       |  <- facts      {memory, card_memory, networks}         at once, whatever the engine is doing
        |  -> unload     {}                                      give memory back, stay alive
        |  -> shutdown   {}                                      or end of stdin: exit at once
 
 `fraction` is of the whole job, from 0 to 1, and never falls. A line that is no message is answered by an `error` with
 the id of the job it asks for or "", and the engine goes on. Jobs wait for one another; each can be cancelled, waiting
 or running.
+A `hello` of another version may have other fields than ours: it is read all the same, to say which side is older.
 Big data goes by file path. `options` holds `MeshOptions` fields by name.
 Standard library only: Blender imports this file.
 """
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Number of this wire. A message of another number is refused: one side is older than the other."""
 
 
@@ -61,6 +64,11 @@ class Unload:
 
 
 @dataclass(frozen=True)
+class Ask:
+    kind = "ask"
+
+
+@dataclass(frozen=True)
 class Shutdown:
     kind = "shutdown"
 
@@ -70,7 +78,16 @@ class Hello:
     protocol: int
     engine: str
     devices: list[str]
+    card: str = ""  # names the graphics card it works on, empty on the processor
     kind = "hello"
+
+
+@dataclass(frozen=True)
+class Facts:
+    memory: float  # in bytes, of the engine's process; 0 where the system does not tell
+    card_memory: float = 0.0  # in bytes, of the graphics card
+    networks: list[str] = field(default_factory=list)  # that are loaded
+    kind = "facts"
 
 
 @dataclass(frozen=True)
@@ -113,14 +130,11 @@ class CancelledJob:
     kind = "cancelled"
 
 
-Request = Generate | MakeMesh | Cancel | Unload | Shutdown
-Reply = Hello | Progress | Notice | Result | Error | CancelledJob
+Request = Generate | MakeMesh | Cancel | Ask | Unload | Shutdown
+Reply = Hello | Facts | Progress | Notice | Result | Error | CancelledJob
 Message = Request | Reply
 
-_KINDS: dict[str, type] = {
-    cls.kind: cls
-    for cls in (Generate, MakeMesh, Cancel, Unload, Shutdown, Hello, Progress, Notice, Result, Error, CancelledJob)
-}
+_KINDS: dict[str, type] = {cls.kind: cls for cls in (*get_args(Request), *get_args(Reply))}
 _JSON_TYPES: dict[Any, tuple[type, ...]] = {str: (str,), int: (int,), float: (int, float)}
 
 
@@ -130,6 +144,10 @@ class BadMessage(ValueError):
     def __init__(self, text: str, id: str = "") -> None:
         super().__init__(text)
         self.id = id
+
+
+class OtherProtocol(BadMessage):
+    """A hello of another version of the wire."""
 
 
 def encode(message: Message) -> bytes:
@@ -160,6 +178,8 @@ def _message(content: dict[str, Any]) -> Message:
         raise BadMessage(f"Unknown message kind {kind!r}; known are {', '.join(_KINDS)}.")
     cls = _KINDS[kind]
     known = {f.name: f for f in fields(cls)}
+    if cls is Hello and (number := content.get("protocol")) != PROTOCOL and type(number) is int:
+        return Hello(number, str(content.get("engine", "")), [])  # of its other fields we know nothing
     unknown = sorted(set(content) - set(known))
     if unknown:
         raise BadMessage(f"Message {kind!r} has no field {unknown[0]!r}.")
@@ -175,10 +195,10 @@ def _message(content: dict[str, Any]) -> Message:
 
 
 def check_hello(hello: Hello) -> None:
-    """Raises `BadMessage` when the two sides speak different versions, saying which one to update."""
+    """Raises `OtherProtocol` when the two sides speak different versions, saying which one to update."""
     if hello.protocol == PROTOCOL:
         return
     older = "engine" if hello.protocol < PROTOCOL else "add-on"
-    raise BadMessage(
+    raise OtherProtocol(
         f"The engine speaks protocol {hello.protocol}, the add-on {PROTOCOL}: update the {older} so that both match."
     )

@@ -4,6 +4,7 @@
     reader thread                               main thread, the only one that computes
       line -> message -> queue  ------------->    job -> pipeline -> result, error or cancelled
       cancel: marks the job                       every report of progress looks at the mark
+      ask: answers with facts at once
       end of stdin: the parent is gone, exit at once
 
 Descriptor 1 is kept privately and then pointed at stderr, and descriptor 0 at nothing, so that neither a library's
@@ -24,16 +25,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from engine import __version__
-from engine.device import choose_device
+from engine.device import choose_device, process_memory
 from engine.errors import Cancelled, explain
 from engine.options import mesh_options
-from engine.paths import lod_paths, part_of
+from engine.paths import lod_paths, part_of, splats_path
 from engine.protocol import (
     PROTOCOL,
+    Ask,
     BadMessage,
     Cancel,
     CancelledJob,
     Error,
+    Facts,
     Generate,
     Hello,
     MakeMesh,
@@ -105,7 +108,8 @@ class Server:
 
     def run(self) -> NoReturn:
         """Says hello, then works until `shutdown` or the end of stdin ends the process."""
-        self._send(Hello(PROTOCOL, __version__, [str(choose_device())]))
+        device = choose_device()
+        self._send(Hello(PROTOCOL, __version__, [str(device)], device.card))
         threading.Thread(target=self._read, name="wire", daemon=True).start()
         # What every job imports, while the user still looks at the panel. A missing package is told by the job.
         with contextlib.suppress(ImportError):
@@ -158,6 +162,8 @@ class Server:
                     self._send(CancelledJob(message.id))
                 elif job:
                     job.cancelled.set()
+        elif isinstance(message, Ask):
+            self._send(Facts(process_memory(), networks=sorted(tuple(self._generators))))
         elif isinstance(message, Unload):
             self._queue.put(message)
         elif isinstance(message, Shutdown):
@@ -173,7 +179,8 @@ class Server:
         for job in list(self._jobs.values()):
             if job.running:
                 lods = job.request.options.get("lods")
-                for path in (job.request.output, *lod_paths(job.request.output, lods if lods in (1, 2, 3) else 0)):
+                output = job.request.output
+                for path in (output, splats_path(output), *lod_paths(output, lods if lods in (1, 2, 3) else 0)):
                     with contextlib.suppress(OSError):
                         part_of(path).unlink(missing_ok=True)
         with contextlib.suppress(KeyError, AttributeError):  # not imported yet, or just being imported: no children
@@ -208,6 +215,8 @@ class Server:
             code, message, hint = explain(error)
             return Error(request.id, code, message, hint, detail)
         files = {"mesh": request.output, **{f"lod{k}": path for k, path in enumerate(report["lods"], 1)}}
+        if "saved_splats" in report:
+            files["splats"] = report["saved_splats"]
         return Result(request.id, files, report)
 
     def _do(self, job: Job) -> dict[str, Any]:

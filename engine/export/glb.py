@@ -121,6 +121,13 @@ def placed(vertices: Array, size_m: float) -> Array:
     return ((vertices - foot) * (size_m / max((high - low).max(), 1e-12))).astype(np.float32)
 
 
+def placement_of(vertices: Array, size_m: float) -> Placement:
+    """Scale and centre with which `moved` does what `placed` does: for what belongs to these vertices."""
+    low, high = vertices.min(0).astype(np.float64), vertices.max(0).astype(np.float64)
+    scale = size_m / max((high - low).max(), 1e-12)
+    return scale, -scale * np.array([(low[0] + high[0]) / 2, low[1], (low[2] + high[2]) / 2])
+
+
 def moved(vertices: Array, placement: Placement) -> Array:
     """Vertices [V, 3] float32 at scale * position + center."""
     scale, center = placement

@@ -12,10 +12,9 @@ import pytest
 
 from addon import client
 from addon.client import EngineProcess, Exited
-from addon.environment import EngineError
 from addon.wire import protocol
 
-from .conftest import FAKE, alive, gone
+from .conftest import FAKE, alive, fake_command, gone
 
 
 def until(engine: EngineProcess, kind: type, seconds: float = 10):
@@ -52,7 +51,7 @@ def test_prints_of_libraries_go_to_the_log_and_not_to_the_wire(engines, tmp_path
 def test_another_protocol_is_refused_saying_which_side_to_update(engines, monkeypatch):
     monkeypatch.setenv("GAUSSMITH_FAKE", "protocol")
     event = until(engines(), Exited)
-    assert event.code == "BAD_MESSAGE"
+    assert event.code == "OTHER_PROTOCOL"
     assert "protocol 99" in event.message
     assert "update the add-on" in event.message
 
@@ -86,6 +85,7 @@ def test_a_killed_engine_is_noticed_at_once(engines):
     os.kill(engine.pid, signal.SIGKILL)
     event = until(engine, Exited, 2)
     assert "SIGKILL" in event.message
+    assert "memory ran out" in event.hint
     assert not engine.alive
 
 
@@ -111,6 +111,45 @@ def test_a_cancel_without_answer_ends_the_engine(engines, tmp_path, monkeypatch)
     assert gone(engine.pid)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hang", "frozen"])
+def test_two_seconds_after_a_cancel_the_machine_is_free_whatever_the_engine_does(engines, tmp_path, name):
+    engine = engines()
+    engine.send(generate(tmp_path, name))
+    until(engine, protocol.Progress)
+    begin = time.monotonic()
+    engine.cancel("1")
+    until(engine, Exited)
+    assert time.monotonic() - begin < 2
+    assert not alive(engine.pid)
+
+
+def test_an_engine_is_ended_without_waiting_for_it(engines):
+    engine = engines()
+    until(engine, protocol.Hello)
+    begin = time.monotonic()
+    engine.end("UNLOADED", "The engine was unloaded.", "")
+    assert time.monotonic() - begin < 0.2
+    assert not engine.alive
+    assert not engine.send(protocol.Ask())
+    assert until(engine, Exited, 2).code == "UNLOADED"
+    assert not alive(engine.pid)
+
+
+def test_a_long_log_is_read_from_its_end_only(engines):
+    engine = engines()
+    until(engine, protocol.Hello)
+    engine.stop()
+    with open(engine.log, "r+b") as log:
+        log.truncate(1 << 31)
+        log.seek(0, os.SEEK_END)
+        log.write(b"\nthe last words\n")
+    begin = time.monotonic()
+    assert engine.log_tail().endswith("the last words")
+    assert time.monotonic() - begin < 0.5  # two gigabytes would take longer
+    engine.log.unlink()
+
+
 def test_a_cancel_that_is_answered_leaves_the_engine_alive(engines, tmp_path, monkeypatch):
     monkeypatch.setattr(client, "CANCEL_GRACE_SECONDS", 0.3)
     engine = engines()
@@ -125,9 +164,53 @@ def test_a_cancel_that_is_answered_leaves_the_engine_alive(engines, tmp_path, mo
 
 
 def test_a_program_that_cannot_be_started_is_an_error_with_a_hint(tmp_path):
-    with pytest.raises(EngineError, match=r"does not start.*No such file") as caught:
-        EngineProcess([str(tmp_path / "no-python")], tmp_path)
-    assert "preferences" in caught.value.hint
+    engine = EngineProcess([str(tmp_path / "no-python")], tmp_path)
+    event = until(engine, Exited)
+    assert event.code == "NO_ENGINE"
+    assert "does not start" in event.message
+    assert "No such file" in event.message
+    assert "preferences" in event.hint
+    assert engine.pid == 0
+    engine.stop()
+
+
+def test_a_log_that_cannot_be_written_is_an_error_with_a_hint(tmp_path):
+    (tmp_path / "file").write_text("")
+    engine = EngineProcess(fake_command(), tmp_path / "file" / "logs")
+    event = until(engine, Exited)
+    assert event.code == "CANNOT_WRITE"
+    assert "log cannot be written" in event.message
+    assert "writable" in event.hint
+    assert not engine.alive
+    engine.stop()
+
+
+@pytest.mark.parametrize("how", ["end", "stop"])
+def test_an_engine_that_was_not_even_started_can_be_ended(engines, how):
+    engine = engines()
+    begin = time.monotonic()
+    if how == "stop":
+        engine.stop()
+    else:
+        engine.end("UNLOADED", "The engine was unloaded.", "")
+        assert until(engine, Exited).code == "UNLOADED"
+    assert time.monotonic() - begin < 3
+    assert not alive(engine.pid)
+
+
+def test_starting_an_engine_does_not_wait_for_it(engines, monkeypatch):
+    starting = subprocess.Popen
+
+    def slow_machine(*arguments, **options):
+        time.sleep(0.3)
+        return starting(*arguments, **options)
+
+    monkeypatch.setattr(client.subprocess, "Popen", slow_machine)
+    begin = time.monotonic()
+    engine = engines()
+    assert engine.poll() == []
+    assert time.monotonic() - begin < 0.25
+    until(engine, protocol.Hello)
 
 
 def test_stop_ends_an_engine_that_does_not_listen(engines, tmp_path, monkeypatch):
@@ -177,6 +260,7 @@ def test_old_logs_are_removed_and_new_ones_kept(engines, tmp_path):
     for i in range(20):
         (logs / f"engine-20200101-0000{i:02d}-1-000000.log").write_text("old")
     engine = engines()
+    until(engine, protocol.Hello)
     kept = sorted(path.name for path in logs.iterdir())
     assert len(kept) == client.LOGS_KEPT
     assert engine.log.name in kept

@@ -161,6 +161,21 @@ def test_place_and_scale_of_a_node_keep_their_digits_far_from_the_origin(tmp_pat
     np.testing.assert_allclose(highest, [1e6 + 0.75, 5 + 0.75, 23], rtol=0, atol=1e-6)
 
 
+def test_origins_are_the_base_the_middle_of_the_box_and_the_centre_of_the_volume(tmp_path):
+    path = tmp_path / "far.glb"
+    for quads in (False, True):
+        write_known_glb(path, placement=(2.0, (10.0, 0.0, -3.0)), quads=quads)
+        mesh = read_glb(path)
+        np.testing.assert_allclose(mesh.origin("BASE"), [10, 3, 0], atol=1e-6)
+        np.testing.assert_allclose(mesh.origin("CENTER"), [10, 3, 1], atol=1e-6)
+        # A box 0.3 deep and a pyramid 0.2 high on its front: volumes 0.15 and 0.1 / 3 of the object of size 1.
+        box, pyramid = 0.15, 0.1 / 3
+        middle = 0.75 * np.array([0, -0.05, 0.5]) + 0.25 * np.array([0.1, -0.25, 0.75])
+        mass = (box * np.array([0, 0.1, 0.5]) + pyramid * middle) / (box + pyramid)
+        np.testing.assert_allclose(mesh.origin("MASS"), np.array([10, 3, 0]) + 2 * mass, atol=1e-6)
+        assert len(mesh.triangles()) == FACES
+
+
 def test_the_place_of_a_node_counts(known):
     lifted = np.eye(4)
     lifted[:3, 3] = [0, 5, 0]
@@ -213,3 +228,8 @@ def test_faces_that_point_at_no_vertex_are_refused(known):
     with_document(known, lambda document: document["accessors"][0].update(count=3))
     with pytest.raises(GlbError, match="point at no vertex"):
         read_glb(known)
+
+
+def test_a_file_that_is_not_there_is_told_in_a_sentence(tmp_path):
+    with pytest.raises(GlbError, match=r"^Could not read .*lost\.glb: No such file or directory\.$"):
+        read_glb(tmp_path / "lost.glb")

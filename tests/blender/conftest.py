@@ -18,7 +18,7 @@ FAKE = ROOT / "tests" / "fakes" / "fake_engine.py"
 PROGRAMS = ("blender-4.3", "blender-5.2")
 HOSTS = ("bpy", *PROGRAMS)
 SECONDS = 120
-WINDOW_SECONDS = 240
+WINDOW_SECONDS = 420
 NO_XVFB = 77
 NO_SPLASH = "import bpy; bpy.context.preferences.view.show_splash = False; bpy.ops.wm.save_userpref()"
 
@@ -56,16 +56,21 @@ def _missing(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
-def fake_python(tmp_path_factory) -> Path:
+def write_fake_python(folder: Path) -> Path:
     """Stands in for the engine's Python: whatever engine it is asked to run, it runs the fake one."""
-    script = tmp_path_factory.mktemp("fake engine") / "python"
+    script = folder / "python"
     script.write_text(
-        f'#!/bin/sh\ncase "$*" in *" -c "*) exec "{sys.executable}" "$@" ;; esac\n'
+        f'#!/bin/sh\ncase "$*" in *" -c "*) exec "{sys.executable}" "$@" ;;\n'
+        f'*" doctor "*) exec "{sys.executable}" -I -X utf8 -u "{FAKE}" doctor --json ;; esac\n'
         f'exec "{sys.executable}" -I -X utf8 -u "{FAKE}" serve\n'
     )
     script.chmod(0o755)
     return script
+
+
+@pytest.fixture(scope="session")
+def fake_python(tmp_path_factory) -> Path:
+    return write_fake_python(tmp_path_factory.mktemp("fake engine"))
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,8 @@ def batch(environ, tmp_path):
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    """What a user sees in a folder."""
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -123,8 +124,13 @@ def test_all_meshes_side_by_side_in_one_file(batch, pictures, tmp_path):
     assert packed
     assert has_camera
     code, output, _ = batch(pictures, "--output", tmp_path / "out", "--blend", blend)
+    assert code == 0
+    assert "exists and holds all" in output
+    blend.write_bytes(b"mine")
+    code, output, _ = batch(pictures, "--output", tmp_path / "out", "--blend", blend)
     assert code == 2
     assert "exists already" in output
+    assert blend.read_bytes() == b"mine"
 
 
 def test_another_format_leaves_only_its_own_files(batch, pictures, tmp_path):
@@ -179,7 +185,7 @@ def test_every_option_of_the_engine_has_a_flag_and_reaches_it(batch, mixed, tmp_
         "faces": 5000, "texture": 512, "resolution": 128, "size": 2.5, "surface": "tsdf", "topology": "quads",
         "watertight": True, "smoothing": 3, "lods": 0, "views": 8, "symmetry": True, "normal_map": True,
         "occlusion": True, "image": "webp", "charts": "xatlas", "refine": 5, "up": "z", "keep_all": True,
-        "crop": [-1, -2, -3, 1, 2, 3], "keep_frame": True,
+        "save_splats": True, "crop": [-1, -2, -3, 1, 2, 3], "keep_frame": True,
     }  # fmt: skip
     flags = ["--no-photo", "--seed", "7", "--fit", "9"]
     for name, value in wanted.items():
@@ -237,6 +243,13 @@ def test_levels_of_detail_in_other_formats(batch, mixed, tmp_path):
         ("bpy", ["a.png", "--output", "FILE"], "name a folder"),
         ("bpy", ["a.png", "--output", "out", "--faces", "0"], "faces is 0, choose it from 100 to 1,000,000"),
         ("bpy", ["a.spz", "--output", "out", "--up", "x"], "--up: invalid choice: 'x'"),
+        (
+            "bpy",
+            ["a.spz", "--output", "out", "--format", "glb,dae"],
+            "there is no format 'dae', choose from glb, blend",
+        ),
+        ("bpy", ["a.spz", "--output", "out", "--jobs", "0"], "jobs is 0, choose it from 1 to 64"),
+        ("bpy", ["a.spz", "--output", "out", "--library", "a.glb"], "expected a name that ends in .blend"),
         ("bpy", ["a.spz", "--output", "out", "--crop", "0", "1"], "--crop: expected 6 arguments"),
         ("bpy", ["a.spz", "--output", "FILE/out"], "Could not write in"),
         *((host, ["EMPTY", "--output", "out"], "no pictures and no splats") for host in HOSTS),

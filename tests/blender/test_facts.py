@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every fact of `inside/facts.py` and `inside/splat_facts.py` in every Blender."""
+"""Every fact of the scripts below, in `inside/`, in every Blender."""
 
 import ast
 
@@ -21,7 +21,7 @@ def facts_in(script: str) -> list[str]:
     return found
 
 
-SCRIPTS = ("facts.py", "splat_facts.py")
+SCRIPTS = ("facts.py", "splat_facts.py", "life_facts.py", "result_facts.py", "interface_facts.py")
 FACTS = [(script, fact) for script in SCRIPTS for fact in facts_in(script)]
 
 

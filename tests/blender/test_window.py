@@ -10,14 +10,16 @@ from PIL import Image, ImageDraw
 
 from .conftest import INSIDE, PROGRAMS, call_blender, check_outcome, engines_left, find_blender, install, run_in_window
 
-pytestmark = [pytest.mark.blender, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.blender, pytest.mark.slow, pytest.mark.timeout(600)]
 
 FACTS = [
     node.name
-    for node in ast.parse((INSIDE / "window_facts.py").read_text()).body
+    for script in ("window_facts.py", "window_faults.py", "window_results.py")
+    for node in ast.parse((INSIDE / script).read_text()).body
     if isinstance(node, ast.FunctionDef) and node.name.startswith("fact_")
 ]
-PICTURES = ("teapot slow", "slow", "cat", "dog", "fail")
+FAULTS = ("fail", "notice", "crash", "killed", "garbage", "memory", "disk", "damaged", "lost", "frozen")
+PICTURES = ("teapot slow", "slow", "cat", "dog", *FAULTS)
 POINTS = b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n"
 MODULE = "bl_ext.user_default.gaussmith"
 

@@ -121,7 +121,7 @@ def test_one_picture_to_one_file_with_all_that_is_reported(run_engine, draw, tmp
     report = last_json(done)
     assert report["output"] == str(output)
     assert report["picture"] == str(picture)
-    assert report["splats"] == str(output.with_suffix(".ply"))
+    assert report["saved_splats"] == str(output.with_suffix(".ply"))
     assert names(output.parent) == ["cup ü.glb", "cup ü.ply"]
     assert set(report["seconds"]) == {
         *("picture", "matte", "generate", "density", "surface", "simplify", "unwrap", "bake", "export", "total")

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
+from scipy.spatial import KDTree
 
 from engine.errors import OptionError
 from engine.export.preview import read_mesh
 from engine.fields.gaussians import Gaussians
-from engine.fields.splats import write_splats
+from engine.fields.splats import read_splats, write_splats
 from engine.options import MeshOptions, mesh_options
 from engine.paths import lod_paths
 from engine.pipeline import splats_to_mesh
@@ -197,3 +198,30 @@ def test_the_first_run_says_that_it_compiles(splats, tmp_path, monkeypatch):
         splats_to_mesh(splats, tmp_path / "out.glb", mesh_options(SMALL), lambda *said, note=note: note(said[2]))
         told.append(any("compiling" in text for text in texts))
     assert told == [True, False]
+
+
+def test_saved_splats_lie_over_the_mesh(splats, tmp_path):
+    """They have its size and place, and become the same mesh again."""
+    mesh, _, report = made(splats, tmp_path, save_splats=True, size=3.0)
+    assert report["saved_splats"] == str(tmp_path / "out.ply")
+    saved = read_splats(tmp_path / "out.ply")
+    assert len(saved) == report["gaussians"]
+    low, high = saved.means.min(0), saved.means.max(0)
+    np.testing.assert_allclose(low, mesh.bounds[0], atol=0.1)
+    np.testing.assert_allclose(high, mesh.bounds[1], atol=0.1)
+    extent = (mesh.bounds[1] - mesh.bounds[0]).max()
+    assert extent == pytest.approx(3.0, rel=1e-4)
+    distances = KDTree(mesh.vertices).query(saved.means)[0]
+    assert np.quantile(distances, 0.9) < 0.05 * extent
+    kept = made(splats, tmp_path, save_splats=True, keep_frame=True)[0]
+    saved = read_splats(tmp_path / "out.ply")
+    np.testing.assert_allclose(np.quantile(saved.means, 0.5, axis=0), np.median(kept.vertices, axis=0), atol=0.15)
+    source = read_splats(splats)
+    np.testing.assert_allclose(saved.means.min(0), source.means.min(0), atol=0.02)
+
+
+def test_splats_are_never_saved_over_their_source(splats):
+    before = splats.read_bytes()
+    with pytest.raises(OptionError, match="read from"):
+        splats_to_mesh(splats, splats.with_suffix(".glb"), MeshOptions(**{**SMALL, "save_splats": True}))
+    assert splats.read_bytes() == before

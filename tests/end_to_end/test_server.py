@@ -13,9 +13,11 @@ import pytest
 
 from engine.protocol import (
     PROTOCOL,
+    Ask,
     Cancel,
     CancelledJob,
     Error,
+    Facts,
     Generate,
     Hello,
     MakeMesh,
@@ -289,6 +291,40 @@ def test_prints_of_libraries_and_children_stay_off_the_wire(wire, draw, tmp_path
     time.sleep(0.2)
     for text in (b"printed by a library", b"forged", b"written by a child"):
         assert text in engine.stderr
+
+
+@pytest.mark.slow
+def test_it_tells_how_it_is_even_at_work_and_gives_its_networks_back(wire, draw, tmp_path):
+    engine = wire(BALLOON_SLEEP="0.5")
+    assert engine.next(Hello).card == ""  # a processor
+    engine.send(Ask())
+    fresh = engine.next(Facts)
+    assert fresh.networks == []
+    engine.send(Generate("1", str(draw(tmp_path / "p.png")), str(tmp_path / "p.glb"), "balloon", 0, SMALL))
+    while engine.next(Progress).stage != "generate":
+        pass
+    start = time.monotonic()
+    engine.send(Ask())
+    assert engine.next(Facts).networks == ["balloon"]
+    assert time.monotonic() - start < 0.3  # it is at work for longer
+    assert isinstance(engine.next(Result, Error), Result)
+    engine.send(Ask())
+    told = engine.next(Facts).memory
+    assert told > fresh.memory > 1e6
+    assert told == pytest.approx(resident(engine.process.pid), rel=0.3)
+    engine.send(Unload())
+    end = time.monotonic() + 5
+    while True:
+        engine.send(Ask())
+        if not engine.next(Facts).networks:
+            break
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def resident(pid):
+    """Bytes of memory a process occupies. Linux only."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.slow

@@ -161,8 +161,21 @@ def test_the_addon_takes_only_the_wire_from_the_engine(module):
     assert [name for name in names if is_in(name, heavy)] == []
 
 
-@pytest.mark.parametrize("module", ["jobs", "client", "environment"])
-def test_jobs_and_the_engine_client_know_no_blender(module):
+WITHOUT_BLENDER = (
+    "jobs",
+    "client",
+    "environment",
+    "glb",
+    "record",
+    "names",
+    "catalogs",
+    "splat_points",
+    "preview_image",
+)
+
+
+@pytest.mark.parametrize("module", WITHOUT_BLENDER)
+def test_what_needs_no_blender_knows_none(module):
     assert [name for name in imports(ROOT / "addon" / f"{module}.py") if is_in(name, ("bpy", "mathutils"))] == []
 
 

@@ -13,14 +13,17 @@ import pytest
 from engine import protocol
 from engine.protocol import (
     PROTOCOL,
+    Ask,
     BadMessage,
     Cancel,
     CancelledJob,
     Error,
+    Facts,
     Generate,
     Hello,
     MakeMesh,
     Notice,
+    OtherProtocol,
     Progress,
     Result,
     Shutdown,
@@ -37,7 +40,9 @@ MESSAGES = [
     Cancel("4"),
     Unload(),
     Shutdown(),
+    Ask(),
     Hello(PROTOCOL, "0.1.0", ["CPU, 2 threads"]),
+    Facts(350e6, 2e9, ["agg"]),
     Progress("5", "density", 0.25, "Filling the density grid"),
     Progress("5", "done", 1, "Done"),
     Notice("6", "The background is not plain."),
@@ -105,7 +110,9 @@ def test_defaults_may_be_left_out():
         (b'{"kind": "generate", "id": "1", "picture": "p", "output": "o", "seed": 1.5}', "seed"),
         (b'{"kind": "generate", "id": "1", "picture": "p", "output": "o", "options": 3}', "options"),
         (b'{"kind": "generate", "id": "1", "picture": "p", "output": "o", "options": [1]}', "options"),
-        (b'{"kind": "hello", "protocol": 1, "engine": "0.1.0", "devices": {}}', "devices"),
+        (b'{"kind": "hello", "protocol": true, "engine": "0.1.0", "devices": []}', "protocol"),
+        (b'{"kind": "hello", "protocol": "2", "engine": "0.1.0", "devices": []}', "protocol"),
+        (encode(Hello(PROTOCOL, "0.1.0", {})), "devices"),
         (b'{"kind": "progress", "id": "1", "stage": "s", "fraction": "half", "text": ""}', "fraction"),
     ],
 )
@@ -130,10 +137,25 @@ def test_a_broken_request_for_a_job_names_its_job():
 
 def test_another_version_is_refused_and_the_older_side_named():
     check_hello(Hello(PROTOCOL, "0.1.0", []))
-    with pytest.raises(BadMessage, match="update the add-on"):
+    with pytest.raises(OtherProtocol, match="update the add-on"):
         check_hello(Hello(PROTOCOL + 1, "9.0.0", []))
-    with pytest.raises(BadMessage, match="update the engine"):
+    with pytest.raises(OtherProtocol, match="update the engine"):
         check_hello(Hello(PROTOCOL - 1, "0.0.1", []))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"kind": "hello", "protocol": 1, "engine": "0.1.0", "devices": ["CPU"]}',
+        b'{"kind": "hello", "protocol": 99, "engine": "9.0", "cards": {"a": 1}, "mood": null}',
+        b'{"kind": "hello", "protocol": 99}',
+    ],
+)
+def test_a_hello_of_another_version_is_read_whatever_its_fields_are(line):
+    """Else it would be told as a damaged message, and nobody would know what to update."""
+    hello = decode(line)
+    assert isinstance(hello, Hello)
+    assert hello.protocol == json.loads(line)["protocol"]
 
 
 def test_every_field_has_a_type_that_is_checked():

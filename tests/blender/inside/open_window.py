@@ -14,7 +14,7 @@ import sys
 
 import bpy
 
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = map(int, os.environ.get("GAUSSMITH_WINDOW", "1280x800").split("x"))
 NO_DISPLAY, TOO_LONG = 77, 124
 
 

@@ -73,9 +73,9 @@ def generate(name: str, **settings):
     chosen.size = SIZE
     for key, value in settings.items():
         setattr(chosen, key, value)
-    known = set(map(id, jobs().jobs))
+    known = {job.id for job in jobs().jobs}
     assert call(bpy.ops.gaussmith.generate) == {"FINISHED"}
-    return next(job for job in jobs().jobs if id(job) not in known)
+    return next(job for job in jobs().jobs if job.id not in known)
 
 
 def ended(job):
@@ -113,13 +113,20 @@ def fresh():
     yield from show_sidebar()
 
 
+def anew():
+    """A new file, and nothing left of the facts before."""
+    for job in list(jobs().jobs):
+        jobs().forget(job)
+    yield from fresh()
+
+
 def objects() -> set[str]:
     return {ob.name for ob in bpy.data.objects}
 
 
 def run_and_quit(facts: list[Callable[[], Generator]], wait_seconds: float = WAIT_SECONDS) -> None:
     """Runs facts one after another, each in a new file, and then quits Blender."""
-    stepper = Stepper(facts, Results(RESULTS), fresh, wait_seconds)
+    stepper = Stepper(facts, Results(RESULTS), anew, wait_seconds)
 
     def step() -> float | None:
         ticks.append(time.monotonic())
