@@ -54,14 +54,16 @@ def test_points_come_from_runs_and_from_files_of_evaluations(tmp_path, capsys):
     run, file = tmp_path / "run", tmp_path / "evaluations.jsonl"
     run.mkdir()
     law = PowerLaw(0.2, 4.0, 0.35)
-    lines = [json.dumps({"step": 1, "examples": 8, "loss": 1.0}), "{broken"]
+    lines = [json.dumps({"step": 1, "examples": 8, "loss": 1.0, "chamfer": 0.1, "psnr": 40.0}), "{broken"]
     lines += [json.dumps({"examples": n, "figures": {"f_0.1": 1 - float(law(n))}}) for n in EXAMPLES[:8]]
     (run / "stats.jsonl").write_text("\n".join(lines))
     file.write_text("\n".join(json.dumps({"examples": n, "f_0.1": 1 - float(law(n))}) for n in EXAMPLES[8:]))
     assert len(read_points(run)) == 8
     output = tmp_path / "fit.json"
     assert main([str(run), str(file), "-o", str(output), "--target", "0.75"]) == 0
-    found = json.loads(output.read_text())["f_0.1"]
+    fits = json.loads(output.read_text())
+    assert list(fits) == ["f_0.1"]  # what training says of itself is no development figure
+    found = fits["f_0.1"]
     assert found["points"] == 12
     assert found["target"]["examples"] == pytest.approx(80 ** (1 / 0.35), rel=0.1)
     assert "0.75 would take" in capsys.readouterr().out

@@ -104,7 +104,7 @@ def read_points(path: Path) -> list[dict[str, float]]:
     points = []
     try:
         for text in file.read_text(encoding="utf-8").splitlines():
-            point = _point(text)
+            point = _point(text, path.is_dir())
             if point:
                 points.append(point)
     except (OSError, UnicodeDecodeError) as error:
@@ -117,15 +117,20 @@ def read_points(path: Path) -> list[dict[str, float]]:
     return points
 
 
-def _point(text: str) -> dict[str, float] | None:
-    """A line's examples and figures; None for lines about other things, and damaged ones."""
+def _point(text: str, of_run: bool) -> dict[str, float] | None:
+    """A line's examples and figures; None for lines about other things, and damaged ones.
+
+    A run also notes how training itself goes, under names of the same figures: there only `figures` counts.
+    """
     try:
         line = json.loads(text)
     except ValueError:
         return None
     if not isinstance(line, dict) or not line.get("examples"):
         return None
-    figures = line["figures"] if isinstance(line.get("figures"), dict) else line
+    figures = line.get("figures") if of_run else line.get("figures", line)
+    if not isinstance(figures, dict):
+        return None
     known = {name.removeprefix("dev_"): value for name, value in figures.items() if isinstance(value, int | float)}
     point = {name: float(value) for name, value in known.items() if name in WORTH and math.isfinite(value)}
     return {"examples": float(line["examples"])} | point if point else None
