@@ -55,9 +55,9 @@ def test_only_the_extent_across_the_outline_counts():
     """A needle along an edge stays near it, one across it moves by its length."""
     quarter = np.float32(np.sqrt(0.5))
     quats = np.array([[1, 0, 0, 0], [quarter, 0, 0, quarter]], np.float32)  # along x, and turned along y
-    before = gaussians(np.full((2, 2), [0.5, 0.0]), np.zeros(2), np.array([[0.018, 0.005, 0.005]]), quats)
+    before = gaussians(np.full((2, 2), [0.5, 0.0]), np.zeros(2), np.array([[0.012, 0.005, 0.005]]), quats)
     after = drawn_inside(before, photo(X < 0.5), T)
-    assert seen_at(after)[:, 0] == pytest.approx([0.5 - REACH * 0.018, 0.5 - REACH * 0.005], abs=2 / SIDE)
+    assert seen_at(after)[:, 0] == pytest.approx([0.5 - REACH * 0.012, 0.5 - REACH * 0.005], abs=2 / SIDE)
     assert after.means[:, 1] == pytest.approx(0, abs=1e-3)
 
 
