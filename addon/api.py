@@ -18,7 +18,7 @@ from typing import Any
 import bpy
 
 from . import delivery, options, session, splat_files
-from .glb import GlbError
+from .file_errors import GlbError
 from .jobs import Job, JobError, State
 from .options import PictureOptions, SplatOptions
 from .result_options import ResultChoice, ResultOptions

@@ -2,18 +2,22 @@
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
 """Objects as assets: preview, author, licence, tags and catalog; in this file, or in a file of a library's own."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bpy
-import numpy as np
 from mathutils import Matrix
 
 from .catalogs import catalog_id, clean_catalog, ensure_catalog
 from .names import free_path
-from .preview_image import draw_preview
 from .record import read_record
 from .result_options import ResultChoice
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PREVIEW_SIZE = 256
 GREY = 0.6
@@ -84,6 +88,10 @@ def set_preview(ob: bpy.types.Object) -> None:
 
 def preview_of(ob: bpy.types.Object, size: int = PREVIEW_SIZE) -> np.ndarray | None:
     """A picture of a mesh with its texture, RGBA [size, size, 4] float32 in sRGB, the lowest row first."""
+    import numpy as np
+
+    from .preview_image import draw_preview
+
     mesh = ob.data
     if ob.type != "MESH" or not len(mesh.polygons):
         return None
@@ -113,6 +121,8 @@ def _refresh_browsers() -> None:
 
 def _texture(ob: bpy.types.Object) -> np.ndarray:
     """The texture of an object's first material, [H, W, 4], or one grey pixel."""
+    import numpy as np
+
     tree = ob.active_material.node_tree if ob.active_material is not None else None
     node = next((node for node in tree.nodes if node.type == "TEX_IMAGE" and node.image), None) if tree else None
     ours = tree.nodes.get("texture", node) if tree else None

@@ -11,7 +11,7 @@ import bpy
 from . import formats, scene
 from .batch_report import say
 from .batch_work import empty_file
-from .glb import GlbError
+from .file_errors import GlbError
 from .library import LibraryError, Member, write_library
 from .output_folder import OutputFolder, stamp_of
 from .plan import Task, UsageError

@@ -11,7 +11,7 @@ import bpy
 import numpy as np
 
 from . import assets, formats, scene
-from .glb import GlbError
+from .file_errors import GlbError
 from .png import png_bytes
 from .workers import WorkError
 

@@ -2,13 +2,18 @@
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
 """A convex hull of few points around an object, as its child, for game engines and simulation."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import bmesh
 import bpy
-import numpy as np
 
 from . import scene
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PART = "gaussmith_part"
 """Name of a custom property: what an object is to its parent."""
@@ -61,6 +66,8 @@ def add_hull(ob: bpy.types.Object, kind: str, vertices: np.ndarray | None = None
 
 def hull_points(vertices: np.ndarray, count: int = DIRECTIONS) -> np.ndarray:
     """Of vertices [V, 3] those that lie farthest out, at most one in each of `count` directions, [H, 3]."""
+    import numpy as np
+
     number = np.arange(count) + 0.5
     height = 1 - 2 * number / count
     angle = math.pi * (1 + math.sqrt(5)) * number  # Fibonacci's points: the directions are evenly spread
@@ -73,12 +80,16 @@ def hull_points(vertices: np.ndarray, count: int = DIRECTIONS) -> np.ndarray:
 
 
 def _vertices(mesh: bpy.types.Mesh) -> np.ndarray:
+    import numpy as np
+
     places = np.empty(3 * len(mesh.vertices), np.float32)
     mesh.vertices.foreach_get("co", places)
     return places.reshape(-1, 3)
 
 
 def _hull_mesh(name: str, ob: bpy.types.Object, vertices: np.ndarray) -> bpy.types.Mesh:
+    import numpy as np
+
     extent = np.ptp(vertices, axis=0) if len(vertices) > 3 else np.zeros(3)
     if extent.min() <= 1e-6 * extent.max():
         raise HullError(f"{ob.name} is flat: a collision hull needs a body.")

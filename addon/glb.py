@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .file_errors import GlbError
+
 Array = np.ndarray
 
 _DTYPES = {5121: "<u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -23,10 +25,6 @@ _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np
 """Odd numbers without a pattern."""
 NGON_ENCODING = "FB_ngon_encoding"
 WEBP = "EXT_texture_webp"
-
-
-class GlbError(ValueError):
-    """A file that is not the GLB expected; its text is one sentence."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import bpy
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
 from . import delivery, generators, history_panel, keeping, options, session
-from .glb import GlbError
+from .file_errors import GlbError
 from .history import Entry
 from .operators import end_of, engine_usable
 from .translations import told

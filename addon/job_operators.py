@@ -10,7 +10,7 @@ import bpy
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
 from . import queue_panel, session
-from .glb import GlbError
+from .file_errors import GlbError
 from .jobs import Job, JobError, State
 from .translations import told
 from .wire import protocol

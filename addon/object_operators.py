@@ -10,11 +10,11 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from . import assets, collision, generators, options, replace, scene, session, splats_view
+from .file_errors import SplatPointsError
 from .jobs import Job
 from .operators import end_of, engine_usable
 from .record import RECORD, read_record
 from .result_options import result_choice
-from .splat_points import SplatPointsError
 from .translations import told
 
 

@@ -2,16 +2,20 @@
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
 """A new mesh for an object that stays: its place, parents, modifiers and material slots are the user's."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
 from . import scene
-from .glb import TexturedMesh, read_glb
 from .record import read_record
 from .result_options import ResultChoice
+
+if TYPE_CHECKING:
+    from .glb import TexturedMesh
 
 TEXTURES = {"texture": "color", "normal": "normal", "occlusion": "occlusion"}
 """The image nodes of a material of ours, each with the image of a result that belongs there."""
@@ -47,6 +51,8 @@ def replace_meshes(
     Objects that share the mesh get the new one with it. A mesh somebody has edited is kept in the file, under a name
     that is told. The origin is where it was. Raises `glb.GlbError`; nothing is changed then.
     """
+    from .glb import read_glb
+
     contents = [read_glb(files[key]) for key in ("mesh", *scene.level_keys(files))]
     origin = (read_record(ob) or {}).get("origin", "BASE")
     pivot = contents[0].origin(origin if origin in ("CENTER", "MASS") else "BASE")

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-import numpy as np
 
 from . import assets, collision, replace, scene, splats_view
-from .glb import read_glb
+from .file_errors import SplatPointsError
 from .record import read_record, write_record
 from .result_options import ResultChoice
-from .splat_points import SplatPointsError
 
 SESSION = "gaussmith_session"
 """Name of a custom property of collections: the session of Blender whose results they gather."""
@@ -118,6 +116,8 @@ def _with_hull(ob: bpy.types.Object, choice: ResultChoice) -> list[str]:
 
 def _with_splats(ob: bpy.types.Object, source: Path, mesh_file: str | Path) -> list[str]:
     """Keeps the splats' file, and what it takes to show them over the mesh."""
+    from .glb import read_glb
+
     try:
         kept = splats_view.keep_file(source, ob.name)
     except OSError as error:
@@ -126,7 +126,7 @@ def _with_splats(ob: bpy.types.Object, source: Path, mesh_file: str | Path) -> l
     record = dict(read_record(ob) or {})
     content = read_glb(mesh_file)
     record["splats_file"] = kept
-    record["splats_origin"] = np.round(content.origin(record.get("origin", "BASE")), 6).tolist()
+    record["splats_origin"] = content.origin(record.get("origin", "BASE")).round(6).tolist()
     write_record(ob, record)
     if (old := splats_view.cloud_of(ob)) is not None:  # of the mesh before
         shown = old.visible_get()

@@ -2,19 +2,24 @@
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
 """The one file that writes the user's data: object, mesh, material, image, placement and record."""
 
+from __future__ import annotations
+
 import math
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
-import numpy as np
 from mathutils import Vector
 
-from .glb import ImageFile, TexturedMesh, read_glb
 from .names import NAME_BYTES, block_name, file_name
 from .record import write_record
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .glb import ImageFile, TexturedMesh
 
 OCCLUSION_GROUP = "glTF Material Output (Gaussmith)"
 """Name of the node group that tells Blender's glTF exporter, which looks at how names begin, what the occlusion is."""
@@ -43,6 +48,10 @@ def import_meshes(
     as the object. Selection and active object stay as they are. Raises `glb.GlbError` for a file that holds something
     else; nothing is made then.
     """
+    import numpy as np
+
+    from .glb import read_glb
+
     contents = [read_glb(files[key]) for key in ("mesh", *level_keys(files))]
     objects: list[bpy.types.Object] = []
     base, pivot = contents[0].base(), contents[0].origin(origin)
@@ -105,6 +114,8 @@ def level_name(ob: bpy.types.Object, level: int) -> str:
 
 def checksum(mesh: bpy.types.Mesh) -> str:
     """A number for the shape of a mesh, by which one that was edited is known."""
+    import numpy as np
+
     places = np.empty(3 * len(mesh.vertices), np.float32)
     mesh.attributes["position"].data.foreach_get("vector", places)
     return f"{zlib.crc32(places.tobytes()):08x}"
@@ -133,6 +144,8 @@ def select_only(ob: bpy.types.Object, view_layer: bpy.types.ViewLayer) -> None:
 
 def frame_all(scene: bpy.types.Scene) -> None:
     """A camera in front of all meshes of a scene, a little to the right and above, and a sun behind it."""
+    import numpy as np
+
     corners = np.array([ob.matrix_basis @ Vector(c) for ob in scene.objects if ob.type == "MESH" for c in ob.bound_box])
     centre = (corners.min(0) + corners.max(0)) / 2
     direction = np.array([0.35, -1.0, 0.4]) / np.linalg.norm([0.35, -1.0, 0.4])
@@ -155,6 +168,8 @@ def new_mesh(
     name: str, content: TexturedMesh, origin: np.ndarray, shading: str = "SMOOTH", sharp_angle: float = math.radians(30)
 ) -> bpy.types.Mesh:
     """The mesh with its origin at a point [3] of the file. It has no material yet."""
+    import numpy as np
+
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(len(content.vertices))
     mesh.loops.add(len(content.corners))

@@ -20,7 +20,7 @@ import bpy
 from . import delivery, engine_life, splat_files, thumbnails
 from .delivery import import_ready, on_imported
 from .estimates import Estimates
-from .glb import GlbError
+from .file_errors import GlbError
 from .jobs import Job, JobError, JobQueue, State
 from .options import PictureOptions, chosen
 from .wire import protocol

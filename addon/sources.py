@@ -6,6 +6,8 @@ Each gives the path of a file. What is no file of the user's is written once bes
 so that its mesh can be made again tomorrow; images, scenes and views stay as they are.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
@@ -13,16 +15,19 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import bpy
-import numpy as np
 
 from . import keeping
 from .names import file_name
 from .plan import PICTURE_SUFFIXES
 from .png import png_bytes
 from .thumbnails import srgb
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LARGEST_SIDE = 8192
 CAMERA_SIDE = 1024
@@ -138,6 +143,8 @@ def _file_name(image: bpy.types.Image, suffix: str) -> str:
 
 def _pixels(image: bpy.types.Image) -> np.ndarray:
     """An image's pixels [H, W, 4] uint8, sRGB with straight alpha, top row first."""
+    import numpy as np
+
     width, height = image.size
     values = np.empty(width * height * image.channels, np.float32)
     image.pixels.foreach_get(values)
@@ -200,6 +207,8 @@ def from_camera(context: bpy.types.Context) -> Path:
 
     Raises `SourceError`.
     """
+    import numpy as np
+
     if bpy.app.background:
         raise SourceError("The camera's view needs a window. Render the scene and use the render result.")
     camera = context.scene.camera
@@ -228,6 +237,7 @@ def _seen_by(
 ) -> np.ndarray:
     """The view of a camera [H, W, 4] in [0, 1], sRGB, blended with nothing, top row first."""
     import gpu
+    import numpy as np
 
     render = context.scene.render
     shape = np.array((render.resolution_x * render.pixel_aspect_x, render.resolution_y * render.pixel_aspect_y))
@@ -256,4 +266,6 @@ def _seen_by(
 
 
 def _bytes(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    import numpy as np
+
     return np.round(np.clip(np.concatenate([color, alpha], axis=2), 0, 1) * 255).astype(np.uint8)

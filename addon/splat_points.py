@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .file_errors import SplatPointsError
+
 Array = np.ndarray
 
 SH_C0 = 0.28209479177387814
@@ -14,10 +16,6 @@ _TYPES = {"float": "<f4", "float32": "<f4", "double": "<f8", "uchar": "u1", "uin
 _NEEDED = ("x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity", "scale_0", "scale_1", "scale_2")
 _QUATS = ("rot_0", "rot_1", "rot_2", "rot_3")
 _UPRIGHT = np.sqrt(0.5)  # cosine and sine of half a quarter turn about x, from y up to z up
-
-
-class SplatPointsError(ValueError):
-    """A file that cannot be shown as points; its text is one sentence."""
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,25 @@ The object is a mesh of points that has every property of the .ply as an attribu
 splats' size, or on demand ellipsoids of their shape; a material shows their colours, unlit.
 """
 
+from __future__ import annotations
+
 import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
 from . import scene
 from .collision import PART
+from .file_errors import SplatPointsError
 from .names import free_path
 from .record import read_record
-from .splat_points import SplatPoints, SplatPointsError, read_splat_points
+
+if TYPE_CHECKING:
+    from .splat_points import SplatPoints
 
 SPLATS = "splats"
 NODES = "Gaussmith Splats"
@@ -41,6 +46,8 @@ def add_cloud(path: Path, name: str, ob: bpy.types.Object | None = None, origin:
     `origin` [3] is the point of the file, turned z up, that becomes the object's origin.
     Raises `splat_points.SplatPointsError` or `OSError`.
     """
+    from .splat_points import read_splat_points
+
     points = read_splat_points(path)
     own_name = scene.short_name(name, after="_splats")
     mesh = _point_mesh(own_name, points, origin)

@@ -2,14 +2,18 @@
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
 """Thumbnails: of pictures, loaded beforehand so that drawing one only reads a number, and of meshes, drawn once."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 import bpy.utils.previews
-import numpy as np
 
 from .png import png_bytes
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LARGEST = 40_000_000
 """Bytes of a picture file beyond which no thumbnail is made of it."""
@@ -89,6 +93,7 @@ def _texture_of(ob: bpy.types.Object) -> bpy.types.Image | None:
 def _drawn(mesh: bpy.types.Mesh, image: bpy.types.Image, side: int) -> np.ndarray:
     """The mesh as pixels [side, side, 4] float32, linear, top row first."""
     import gpu
+    import numpy as np
 
     corners, uvs, light, triangles = _corners(mesh)
     shader = _shader()
@@ -121,12 +126,14 @@ def _drawn(mesh: bpy.types.Mesh, image: bpy.types.Image, side: int) -> np.ndarra
 
 def _corners(mesh: bpy.types.Mesh) -> tuple[np.ndarray, ...]:
     """At each corner: place in the view [-1, 1]^3, texture coordinate, light; and corners of the triangles."""
+    import numpy as np
+
     mesh.calc_loop_triangles()
     vertices = _values(mesh.vertices, "co", 3)
     normals = _values(mesh.vertices, "normal", 3)
-    at = _values(mesh.loops, "vertex_index", 1, np.int32)[:, 0]
+    at = _values(mesh.loops, "vertex_index", 1, "int32")[:, 0]
     uvs = _values(mesh.uv_layers.active.data, "uv", 2)
-    triangles = _values(mesh.loop_triangles, "loops", 3, np.int32)
+    triangles = _values(mesh.loop_triangles, "loops", 3, "int32")
     back = np.array(_TOWARDS_VIEWER) / np.linalg.norm(_TOWARDS_VIEWER)
     right = np.cross((0.0, 0.0, 1.0), back)
     right /= np.linalg.norm(right)
@@ -139,7 +146,9 @@ def _corners(mesh: bpy.types.Mesh) -> tuple[np.ndarray, ...]:
     return placed[at], uvs, light[at], triangles
 
 
-def _values(collection: Any, name: str, width: int, dtype: Any = np.float32) -> np.ndarray:
+def _values(collection: Any, name: str, width: int, dtype: str = "float32") -> np.ndarray:
+    import numpy as np
+
     values = np.empty(len(collection) * width, dtype)
     collection.foreach_get(name, values)
     return values.reshape(-1, width)
@@ -164,6 +173,8 @@ def _shader() -> Any:
 
 def _reduced(linear: np.ndarray) -> np.ndarray:
     """Pixels [2H, 2W, 4], linear and not blended, as [H, W, 4] uint8 sRGB with smooth edges."""
+    import numpy as np
+
     height, width, _ = linear.shape
     blocks = linear.reshape(height // 2, 2, width // 2, 2, 4)
     cover = blocks[..., 3:].mean((1, 3))
@@ -173,6 +184,8 @@ def _reduced(linear: np.ndarray) -> np.ndarray:
 
 def srgb(linear: np.ndarray) -> np.ndarray:
     """Linear colours as sRGB, both in [0, 1]."""
+    import numpy as np
+
     clipped = np.clip(linear, 0, 1)
     return np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
 

@@ -21,7 +21,14 @@ def facts_in(script: str) -> list[str]:
     return found
 
 
-SCRIPTS = ("facts.py", "splat_facts.py", "life_facts.py", "result_facts.py", "interface_facts.py")
+SCRIPTS = (
+    "facts.py",
+    "splat_facts.py",
+    "life_facts.py",
+    "result_facts.py",
+    "interface_facts.py",
+    "enabling_facts.py",
+)
 FACTS = [(script, fact) for script in SCRIPTS for fact in facts_in(script)]
 
 

@@ -166,6 +166,8 @@ WITHOUT_BLENDER = (
     "client",
     "environment",
     "glb",
+    "file_errors",
+    "png",
     "record",
     "names",
     "catalogs",
