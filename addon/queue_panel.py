@@ -69,14 +69,14 @@ def _draw_running(layout: bpy.types.UILayout, job: Job) -> None:
     column.progress(text=f"{job.fraction:.0%}", factor=job.fraction, type="BAR")
     row = column.row()
     row.active = False
-    row.label(text=told(_stage_of(job)), translate=False)
+    row.label(text=told(stage_of(job)), translate=False)
     if job.remaining is not None:
         left = row.row()
         left.alignment = "RIGHT"
         left.label(text=told("{time} left").format(time=text.duration(job.remaining)), translate=False)
 
 
-def _stage_of(job: Job) -> str:
+def stage_of(job: Job) -> str:
     """What happens to the job that is next, in words."""
     if job.state is State.HELD:
         return State.HELD.value

@@ -4,8 +4,9 @@
 
 import bpy
 
-from . import session
-from .jobs import Job, State
+from . import session, text
+from .jobs import Job
+from .queue_panel import stage_of
 from .translations import told
 
 WIDTH = 14
@@ -14,8 +15,7 @@ WIDTH = 14
 
 def text_of(job: Job, waiting: int) -> str:
     """Name, stage and share done of a job, and how many wait behind it."""
-    stage = told(job.text if job.state is State.RUNNING and job.text else job.state.value)
-    words = f"{job.name}: {stage} {job.fraction:.0%}"
+    words = f"{text.shown(job.name)}: {told(stage_of(job))} {job.fraction:.0%}"
     return f"{words} (+{waiting})" if waiting else words
 
 
@@ -26,7 +26,7 @@ def _draw(header: bpy.types.Header, _context: bpy.types.Context) -> None:
     row = header.layout.row(align=True)
     bar = row.row()
     bar.ui_units_x = WIDTH
-    bar.progress(text=text_of(job, len(jobs.waiting)), factor=job.fraction, type="BAR")
+    bar.progress(text=text_of(job, len(jobs.waiting)), translate=False, factor=job.fraction, type="BAR")
     cancel = row.row(align=True)
     cancel.enabled = not job.cancelling
     cancel.operator("gaussmith.cancel", text="", icon="X").job = job.id

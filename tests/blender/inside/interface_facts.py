@@ -11,7 +11,9 @@ import bpy
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import addon
-from addon import keymap, translations
+from addon import keymap, status_bar, translations
+from addon.jobs import Job, State
+from addon.wire import protocol
 from tests.blender.inside.belongings import Timers, belongings, differences
 from tests.blender.inside.harness import Results, run_all
 from tests.blender.inside.known import RESULTS, enabled, fresh
@@ -129,6 +131,13 @@ def fact_translations_are_told_while_enabled_and_no_longer():
     assert translations._look_up is bpy.app.translations.pgettext_iface
     addon.unregister()
     assert translations._look_up is not bpy.app.translations.pgettext_iface
+
+
+def fact_the_status_bar_says_on_one_line_what_the_sidebar_says():
+    job = Job(protocol.Generate("1", "a.png", "out"), "two\nlines", state=State.HELD, text="Rendering", fraction=0.25)
+    assert status_bar.text_of(job, 2) == f"two lines: {State.HELD.value} 25% (+2)"
+    job.state = State.RUNNING
+    assert status_bar.text_of(job, 0) == "two lines: Rendering 25%"
 
 
 if __name__ == "__main__":
