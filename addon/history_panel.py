@@ -10,7 +10,7 @@ from bpy.props import StringProperty
 
 from . import keeping, session, text, thumbnails
 from .history import Entry, History
-from .translations import told
+from .translations import OURS, told
 
 PER_PAGE = 6
 CELL = 74
@@ -70,6 +70,7 @@ def _searched(_manager: bpy.types.WindowManager, _context: bpy.types.Context) ->
 class GAUSSMITH_PT_history(bpy.types.Panel):
     bl_idname = "GAUSSMITH_PT_history"
     bl_label = "History"
+    bl_translation_context = OURS
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = session.TAB
@@ -161,6 +162,7 @@ def facts_of(entry: Entry) -> str:
 def register() -> None:
     bpy.types.WindowManager.gaussmith_search = StringProperty(
         name="Search",
+        translation_context=OURS,
         description="Show only entries whose names contain this",
         options={"TEXTEDIT_UPDATE", "SKIP_SAVE"},
         update=_searched,

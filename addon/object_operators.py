@@ -15,7 +15,7 @@ from .jobs import Job
 from .operators import end_of, engine_usable
 from .record import RECORD, read_record
 from .result_options import result_choice
-from .translations import told
+from .translations import OURS, told
 
 
 class _OfObject:
@@ -157,6 +157,7 @@ class GAUSSMITH_OT_import_points(bpy.types.Operator):
     filter_glob: StringProperty(default="*.ply", options={"HIDDEN", "SKIP_SAVE"})
     up: EnumProperty(
         name="Up Axis",
+        translation_context=OURS,
         description="The direction that is up in the file",
         items=[
             ("y", "Y Up", "As in glTF and most viewers"),

@@ -11,6 +11,8 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, FloatVectorProperty, IntProperty
 
+from .translations import OURS
+
 LARGEST_INT = 2**31 - 1
 
 _SWITCHES = ("use_crop",)
@@ -31,6 +33,7 @@ class MeshOptions:
     )
     texture: EnumProperty(
         name="Texture",
+        translation_context=OURS,
         description="Width and height of the texture",
         items=[(str(side), f"{side} px", f"{side} by {side} pixels") for side in (512, 1024, 2048, 4096)],
         default="1024",
@@ -81,6 +84,7 @@ class MeshOptions:
     )
     topology: EnumProperty(
         name="Topology",
+        translation_context=OURS,
         description="What the faces of the mesh are",
         items=[
             ("triangles", "Triangles", "Follow the shape with as few faces as it needs"),
@@ -186,6 +190,7 @@ class SplatOptions(MeshOptions):
 
     up: EnumProperty(
         name="Up Axis",
+        translation_context=OURS,
         description="The direction that is up in the file",
         items=[
             ("y", "Y Up", "As in glTF and most viewers"),
@@ -206,6 +211,7 @@ class SplatOptions(MeshOptions):
     )
     use_crop: BoolProperty(
         name="Crop",
+        translation_context=OURS,
         description="Take only splats within a box",
         default=False,
     )

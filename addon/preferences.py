@@ -94,9 +94,9 @@ def _draw_state(column: bpy.types.UILayout) -> None:
     row = column.row()
     row.alert = state.kind in ("PROBLEM", "TROUBLE")
     icon = {"READY": "CHECKMARK", "PROBLEM": "ERROR", "TROUBLE": "ERROR", "CHECKING": "SORTTIME"}[state.kind]
-    row.label(text=told(state.message), icon=icon)
+    row.label(text=told(state.message), icon=icon, translate=False)
     if state.hint:
-        column.label(text=told(state.hint), icon="BLANK1")
+        column.label(text=told(state.hint), icon="BLANK1", translate=False)
     row = column.row()
     row.operator("gaussmith.check_engine", icon="FILE_REFRESH")
     row.operator("gaussmith.open_log", icon="TEXT")
@@ -106,7 +106,7 @@ def _draw_engine(box: bpy.types.UILayout) -> None:
     facts = engine_life.facts()
     text, icon = _STATES[facts["state"]]
     row = box.row()
-    row.label(text=told(text), icon=icon)
+    row.label(text=told(text), icon=icon, translate=False)
     row.operator("gaussmith.unload", icon="X")
     if "version" in facts:
         column = box.column(align=True)
@@ -114,7 +114,7 @@ def _draw_engine(box: bpy.types.UILayout) -> None:
             split = column.split(factor=0.4)
             left = split.row()
             left.alignment = "RIGHT"
-            left.label(text=name)
+            left.label(text=name, translate=False)
             split.label(text=value, translate=False)
 
 

@@ -10,6 +10,7 @@ from .generators import DEFAULT, GENERATORS
 from .options import PictureOptions, chosen
 from .presets import CUSTOM, PRESETS, preset_of
 from .result_options import ResultOptions
+from .translations import OURS
 
 _PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
 
@@ -49,7 +50,7 @@ class GaussmithSettings(ResultOptions, PictureOptions, bpy.types.PropertyGroup):
     )
     preset: EnumProperty(
         name="Preset",
-        translation_context="Operator",  # in the other one Blender has words of its own for these, as "thin" for fine
+        translation_context=OURS,
         description="How much care the mesh is given",
         items=[
             ("DRAFT", "Draft", "Half the time, for a look: 5,000 faces and a texture of 512 pixels", 0),

@@ -10,6 +10,8 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
+from .translations import OURS
+
 ORIGINS = ("BASE", "CENTER", "MASS")
 SHADINGS = ("SMOOTH", "ANGLE", "FLAT")
 COLLISIONS = ("NONE", "PLAIN", "UNREAL", "GODOT")
@@ -60,6 +62,7 @@ class ResultOptions:
     )
     origin: EnumProperty(
         name="Origin",
+        translation_context=OURS,
         description="Where the object has its origin. The object stands on the floor at the 3D cursor in any case",
         items=[
             ("BASE", "Base", "In the middle of its lowest side"),
@@ -70,6 +73,7 @@ class ResultOptions:
     )
     shading: EnumProperty(
         name="Shading",
+        translation_context=OURS,
         description="How faces are shaded. A mesh with a normal map stays smooth, as the map was made for it",
         items=[
             ("SMOOTH", "Smooth", "All faces smooth"),
@@ -88,6 +92,7 @@ class ResultOptions:
     )
     collision: EnumProperty(
         name="Collision",
+        translation_context=OURS,
         description="A convex hull of few faces around the mesh, as its child, for game engines and simulation",
         items=[
             ("NONE", "None", "No collision hull"),
@@ -119,7 +124,9 @@ class ResultOptions:
     )
     asset_author: StringProperty(name="Author", description="Author of the asset")
     asset_license: StringProperty(name="License", description="License of the asset, for example CC0")
-    asset_tags: StringProperty(name="Tags", description="Tags of the asset, separated by commas")
+    asset_tags: StringProperty(
+        name="Tags", translation_context=OURS, description="Tags of the asset, separated by commas"
+    )
 
 
 def result_choice(settings: Any, asset_library: str = "") -> ResultChoice:

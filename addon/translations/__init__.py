@@ -20,8 +20,10 @@ from pathlib import Path
 
 LANGUAGES = ("de", "es", "fr", "ja", "ko", "zh_HANS")
 """As Blender names them; "de" serves "de_DE" too."""
-CONTEXTS = ("*", "Operator")
-"""Where Blender looks a text up: "Operator" for buttons, "*" for all else."""
+OURS = "Gaussmith"
+"""A context of our own. Blender's catalogue comes before ours, and means other things by some words."""
+CONTEXTS = ("*", "Operator", OURS)
+"""Where Blender looks a text up: "Operator" for buttons, "*" for all else that names no context."""
 
 _PLACEHOLDER = re.compile(r"\{(\w+)[^{}]*\}")
 
@@ -85,6 +87,12 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile("".join([*pieces, re.escape(template[end:])]), re.DOTALL)
 
 
+def _ours(text: str) -> str:
+    import bpy
+
+    return bpy.app.translations.pgettext_iface(text, OURS)
+
+
 def _speaks_another_language() -> bool:
     import bpy
 
@@ -100,7 +108,7 @@ def register() -> None:
         for language in LANGUAGES
     }
     bpy.app.translations.register(__name__, tables)
-    _look_up, _is_foreign = bpy.app.translations.pgettext_iface, _speaks_another_language
+    _look_up, _is_foreign = _ours, _speaks_another_language
 
 
 def unregister() -> None:
