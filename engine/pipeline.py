@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -125,11 +126,13 @@ def _field_to_glb(
     facts: dict[str, Any],
 ) -> dict[str, Any]:
     """The second half, the same for every source of Gaussians."""
-    with run.stage("density", "Finding the surface"):
-        grid, how = _grid(field, options)
-    with run.stage("surface", "Smoothing the surface"):
-        dense = clean(extract(grid), options.smoothing)
+    with run.stage("density", "Finding the surface") as inner:
+        grid, how = _grid(field, options, lambda: inner("density", 0, ""))
+    with run.stage("surface", "Smoothing the surface") as inner:
+        dense = extract(grid)
         del grid
+        inner("surface", 0, "")
+        dense = clean(dense, options.smoothing)
     with run.stage("simplify", "Reducing faces") as inner:
         mesh = _reduced(dense, options.faces, options, run, lambda: inner("simplify", 0, ""))
     method = "xatlas" if options.charts == "xatlas" else "charts"
@@ -150,12 +153,14 @@ def _field_to_glb(
     if options.lods:
         with run.stage("lods", "Making simpler copies") as inner:
             for level in range(1, options.lods + 1):
-                inner("lods", (level - 1) / options.lods, "")
+                check = partial(inner, "lods", (level - 1) / options.lods, "")
+                check()
                 faces, size = max(options.faces // 4**level, 100), max(options.texture // 2**level, 64)
-                copy = unfolded(_reduced(dense, faces, options, run), lambda: inner("lods", 0, ""))
-                copies.append(_with_maps(painted(copy, size), dense, options))
-    with run.stage("export", "Writing the file"):
-        mesh = _with_maps(mesh, dense, options)
+                copy = unfolded(_reduced(dense, faces, options, run, check), check)
+                copies.append(_with_maps(painted(copy, size), dense, options, check))
+    with run.stage("export", "Writing the file") as inner:
+        mesh = _with_maps(mesh, dense, options, lambda: inner("export", 0, ""))
+        inner("export", 0, "")
         shape = _checked(mesh_report(mesh, options.texture, options.size), run)
         for path, copy in zip(lod_paths(output, options.lods), copies, strict=True):
             write_glb(path, copy, path.stem, options.size, options.image, None, placement)
@@ -195,13 +200,14 @@ def _with_views(options: MeshOptions, views: int) -> MeshOptions:
     return replace(options, views=views) if options.views < 0 else options
 
 
-def _grid(field: Gaussians, options: MeshOptions) -> tuple[SignedGrid, str]:
+def _grid(field: Gaussians, options: MeshOptions, check: Callable[[], None]) -> tuple[SignedGrid, str]:
     """The surface as a signed grid, and the name of the way it was found."""
     how = options.surface
     if how == "auto":
         how = choose_surfacer(field, look(field), options.resolution).surface
+        check()
     way = {"density": density_surface, "tsdf": tsdf_grid}[how]
-    return way(field, options.resolution), how
+    return way(field, options.resolution, check=check), how
 
 
 def _reduced(
@@ -212,6 +218,8 @@ def _reduced(
         mesh = to_quads(dense, faces, check=check, warn=run.warn)
     else:
         mesh = simplify(dense, faces, run.warn)
+    if check:
+        check()
     return make_watertight(mesh, run.warn) if options.watertight else mesh
 
 
@@ -222,13 +230,13 @@ def _painter(
     return lambda mesh, size: bake(mesh, field, size, options.views, photograph, options.symmetry, check)
 
 
-def _with_maps(mesh: Mesh, dense: Mesh, options: MeshOptions) -> Mesh:
+def _with_maps(mesh: Mesh, dense: Mesh, options: MeshOptions, check: Callable[[], None]) -> Mesh:
     """With the maps asked for, of the size of its texture."""
     size = options.texture if mesh.texture is None else len(mesh.texture)
     return replace(
         mesh,
-        normal_map=normal_map(mesh, dense, size) if options.normal_map else None,
-        occlusion=occlusion(mesh, size) if options.occlusion else None,
+        normal_map=normal_map(mesh, dense, size, check) if options.normal_map else None,
+        occlusion=occlusion(mesh, size, check) if options.occlusion else None,
     )
 
 

@@ -15,6 +15,8 @@ Gaussians sit on surfaces, so their density is a shell with an outer and an inne
 Gaussians with both sides outside are sheets; they get the least thickness that the grid can hold.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from engine.errors import EmptyFieldError, OptionError
@@ -74,32 +76,36 @@ THICKEST = 3.0
 """The level is looked for up to so many of the Gaussians' own deviations outside of their planes."""
 
 
-def density_surface(gaussians: Gaussians, resolution: int = 256) -> SignedGrid:
+def density_surface(gaussians: Gaussians, resolution: int = 256, check: Callable[[], None] | None = None) -> SignedGrid:
     """Distance to the surface on a grid with `resolution` cells along the longest side of what the Gaussians show.
 
     Where much of the object is thinner than this grid can hold, and the Gaussians know more, it has twice as many, 512
-    at most.
+    at most. `check` is called between steps and may raise to stop.
 
     Raises `OptionError` for a resolution out of range, `EmptyFieldError` where nothing can form a surface.
     """
     if not SMALLEST <= resolution <= LARGEST:
         raise OptionError(f"Found a resolution of {resolution}, expected {SMALLEST} to {LARGEST} cells.", "Try 256.")
-    return _surface(gaussians, make_shell(gaussians), resolution, min(2 * resolution, LARGEST))
+    finer = min(2 * resolution, LARGEST)
+    return _surface(gaussians, make_shell(gaussians), resolution, finer, check or (lambda: None))
 
 
-def _surface(gaussians: Gaussians, shell: Shell, resolution: int, finer: int) -> SignedGrid:
+def _surface(gaussians: Gaussians, shell: Shell, resolution: int, finer: int, check: Callable[[], None]) -> SignedGrid:
     """As `density_surface`; at the resolution `finer` instead where much of the object is too thin for this one."""
     origin, voxel, shape = place_grid(shell, resolution, BORDER)
     hole = 0.5 * GAP * shell.spacing / voxel
 
+    check()
     covariances = _covariances(shell, voxel)
     density = scatter(shell.means, covariances, shell.opacities, origin, voxel, shape, REACH)
+    check()
     here = at(density, shell.means, origin, voxel)
     faintest = min(SEEN * usual(here, shell.opacities), OPAQUE)
     solid = density > faintest
     del density
     _clear_border(solid)
     free = ~(solid | enclosed(solid, hole))
+    check()
     reach = LOOK + THROUGH * shell.depths / voxel
     sides = _ways_out(shell.means, shell.normals, reach, origin, voxel, free)
     outward = np.where(sides[:, 1] < sides[:, 0], -1.0, 1.0)
@@ -110,25 +116,29 @@ def _surface(gaussians: Gaussians, shell: Shell, resolution: int, finer: int) ->
     dense = shell.spacing < THIN_SPACING * voxel
     if dense and finer > resolution and thin @ shell.opacities > THIN_SHARE * (used @ shell.opacities):
         del solid, free
-        return _surface(gaussians, shell, finer, finer)
+        return _surface(gaussians, shell, finer, finer, check)
     if not used.any():
         raise EmptyFieldError("Found no surface: no Gaussian can be seen from outside.", "Try another picture or seed.")
 
+    check()
     planes = np.concatenate([shell.normals * outward[:, None], np.where(two_sided, SHEET * voxel, 0.0)[:, None]], 1)
     even = shell.opacities / np.maximum(here, faintest)
     kept = shell.select(used)
     weights, heights = scatter_heights(
         kept.means, covariances[used], even[used], planes[used], two_sided[used], origin, voxel, shape, REACH
     )
+    check()
     unit = np.float32(np.median(at(weights, kept.means, origin, voxel)))
     solid, core = weights > CLOSED * unit, weights > EDGE * unit
     _clear_border(solid)
     _clear_border(core)
     steps = round(max(TRIMMED, TRIMMED_SPACINGS * shell.spacing / voxel))
     free = grown(~(solid | enclosed(solid, hole)), solid & ~core, steps)
+    check()
     most = THICKEST * float(np.median(kept.thickness)) if np.median(kept.round) > 0.5 else 0.0
     far = np.float32(max(BAND * voxel, most + voxel))
     values = _distances(weights, heights, unit, free, core, np.float32(voxel), far)
+    check()
     if most:
         values -= np.float32(choose_level(values, origin, voxel, gaussians, most))
     for axis in range(3):

@@ -19,6 +19,8 @@ behind its back: where those in front of a voxel and those behind look from oppo
 the distance. And sheets, thinner than the grid can hold, get `SHEET` voxels on either side.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
@@ -69,9 +71,12 @@ AROUND = 5
 """Pairs of voxels along the side of the cube that is asked about a voxel nobody measures."""
 
 
-def tsdf_grid(gaussians: Gaussians, resolution: int = 256, views: int = VIEWS) -> SignedGrid:
+def tsdf_grid(
+    gaussians: Gaussians, resolution: int = 256, views: int = VIEWS, check: Callable[[], None] | None = None
+) -> SignedGrid:
     """Distance to the surface on a grid with `resolution` cells along the longest side of what the cameras see.
 
+    `check` is called between steps and may raise to stop.
     Raises `OptionError` for a resolution out of range, `EmptyFieldError` where nothing is seen.
     """
     if not SMALLEST <= resolution <= LARGEST:
@@ -81,10 +86,14 @@ def tsdf_grid(gaussians: Gaussians, resolution: int = 256, views: int = VIEWS) -
     cameras, pixel = surrounding(gaussians, views, max(64, round(PIXELS * resolution)))
     discs, offsets = flattened(gaussians, FAT * pixel)
     measured = depth_views(discs, cameras, outward_directions(discs, seen(discs)), offsets)
+    if check:
+        check()
     points = surface_points(measured, cameras)
     if len(points) < 3:
         raise EmptyFieldError("Found no surface: from no side is anything opaque.", "Try another picture or seed.")
     origin, voxel, shape = _place(points, resolution)
+    if check:
+        check()
     return fuse(measured, cameras, pixel, origin, voxel, shape)
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Textures beside colour: what the dense surface's normals add to the mesh's, and how much ambient light arrives."""
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image
 
@@ -22,6 +24,9 @@ REACH = 0.02
 RIM = 0.2
 """Part of a cell by which triangles are entered beyond their boxes: a line is followed in steps of half a cell."""
 
+TOGETHER = 1 << 19
+"""Texels whose normals are looked for in one go: about a second on one slow core."""
+
 LIGHTS = 96
 """Directions from which ambient light comes."""
 
@@ -38,13 +43,14 @@ OCCLUSION_SIZE = 1024
 """Larger maps of ambient light are enlarged from this size: shadows of this kind are soft."""
 
 
-def normal_map(mesh: Mesh, dense: Mesh, size: int = 1024) -> Array:
+def normal_map(mesh: Mesh, dense: Mesh, size: int = 1024, check: Callable[[], None] | None = None) -> Array:
     """The normals of `dense` in the tangent space of `mesh` (with uvs), [size, size, 3] uint8.
 
     Both lie in the same frame. Each texel looks along its normal, outwards and inwards, for the nearest point of the
     dense surface that faces the same way; where there is none within `REACH`, it keeps the mesh's own normal. glTF's
     encoding: value = 2 texel / 255 - 1, x along growing u, y towards the top of the texture, z along the normal. The
-    tangents assumed are those of `vertex_tangents` (MikkTSpace) on `mesh.normals`.
+    tangents assumed are those of `vertex_tangents` (MikkTSpace) on `mesh.normals`. `check` is called between parts of
+    the texture and may raise to stop.
     """
     texels = texels_of(mesh, size)
     flat = np.full((size * size, 3), [128, 128, 255], np.uint8)
@@ -57,22 +63,29 @@ def normal_map(mesh: Mesh, dense: Mesh, size: int = 1024) -> Array:
         normals = vertex_normals(dense.vertices, dense.faces) if dense.normals is None else dense.normals
         own = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
         encoded = np.empty((len(texels), 3), np.uint8)
-        _bake_normals(
-            texels.points, texels.normals, texels.faces, texels.barycentrics,
+        surfaces = (
             np.ascontiguousarray(mesh.faces, np.int32), np.ascontiguousarray(own, np.float32),
             vertex_tangents(mesh), corners,
             np.ascontiguousarray(dense.faces, np.int32), np.ascontiguousarray(normals, np.float32),
-            starts, members, origin, shape, cell, reach, encoded,
         )  # fmt: skip
+        for first in range(0, len(texels), TOGETHER):
+            if check:
+                check()
+            part = slice(first, first + TOGETHER)
+            _bake_normals(
+                texels.points[part], texels.normals[part], texels.faces[part], texels.barycentrics[part],
+                *surfaces, starts, members, origin, shape, cell, reach, encoded[part],
+            )  # fmt: skip
         flat[texels.index] = encoded
     return pad(flat.reshape(size, size, 3), texels.covered())
 
 
-def occlusion(mesh: Mesh, size: int = 1024) -> Array:
+def occlusion(mesh: Mesh, size: int = 1024, check: Callable[[], None] | None = None) -> Array:
     """Ambient light that reaches the surface, [size, size] uint8 (linear): 255 where nothing is in the way.
 
     The share of the sky above each texel that no other part of the mesh hides, weighted by the cosine to the normal:
-    depth buffers from `LIGHTS` directions all around. Raises `OptionError` for a mesh without uvs.
+    depth buffers from `LIGHTS` directions all around. `check` is called between them and may raise to stop.
+    Raises `OptionError` for a mesh without uvs.
     """
     if mesh.uvs is None:
         raise OptionError("Found a mesh without uvs, expected an unwrapped one.", "Call unwrap first.")
@@ -82,6 +95,8 @@ def occlusion(mesh: Mesh, size: int = 1024) -> Array:
     center, diagonal = (low + high) / 2, float(np.linalg.norm(high - low))
     sums = np.zeros((len(texels), 2), np.float32)
     for direction in directions(LIGHTS):
+        if check:
+            check()
         viewmat = look_at(center + LIGHT_DISTANCE * diagonal * direction, center)
         K, width, height = window_of(mesh, viewmat, LIGHT_SIZE)
         depths = rasterize(mesh.vertices, mesh.faces, viewmat, K, width, height).depths
