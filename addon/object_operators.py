@@ -15,7 +15,7 @@ from .jobs import Job
 from .operators import end_of, engine_usable
 from .record import RECORD, read_record
 from .result_options import result_choice
-from .translations import OURS, told
+from .translations import told
 
 
 class _OfObject:
@@ -155,17 +155,7 @@ class GAUSSMITH_OT_import_points(bpy.types.Operator):
 
     filepath: StringProperty(subtype="FILE_PATH", options={"HIDDEN", "SKIP_SAVE"})
     filter_glob: StringProperty(default="*.ply", options={"HIDDEN", "SKIP_SAVE"})
-    up: EnumProperty(
-        name="Up Axis",
-        translation_context=OURS,
-        description="The direction that is up in the file",
-        items=[
-            ("y", "Y Up", "As in glTF and most viewers"),
-            ("z", "Z Up", "As in Blender"),
-            ("-y", "-Y Up", "As cameras see: most captured scenes"),
-        ],
-        default="y",
-    )
+    up: options.up_axis()
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -193,6 +183,13 @@ class GAUSSMITH_OT_import_points(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def _mesh_selected(cls: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
+    if context.mode != "OBJECT" or not any(ob.type == "MESH" for ob in context.selected_objects):
+        cls.poll_message_set("Select a mesh in Object Mode first")
+        return False
+    return True
+
+
 class GAUSSMITH_OT_add_collision(bpy.types.Operator):
     """Add a convex hull of few faces to each selected mesh, as its child"""
 
@@ -212,10 +209,7 @@ class GAUSSMITH_OT_add_collision(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode != "OBJECT" or not any(ob.type == "MESH" for ob in context.selected_objects):
-            cls.poll_message_set("Select a mesh in Object Mode first")
-            return False
-        return True
+        return _mesh_selected(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         made = 0
@@ -248,10 +242,7 @@ class GAUSSMITH_OT_save_asset(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if context.mode != "OBJECT" or not any(ob.type == "MESH" for ob in context.selected_objects):
-            cls.poll_message_set("Select a mesh in Object Mode first")
-            return False
-        return True
+        return _mesh_selected(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         choice = result_choice(context.scene.gaussmith, asset_library=self.library)

@@ -185,10 +185,9 @@ class PictureOptions(MeshOptions):
     )
 
 
-class SplatOptions(MeshOptions):
-    """Options of a mesh made from a file of Gaussian splats."""
-
-    up: EnumProperty(
+def up_axis() -> Any:
+    """The property that says which way is up in a file of splats."""
+    return EnumProperty(
         name="Up Axis",
         translation_context=OURS,
         description="The direction that is up in the file",
@@ -199,6 +198,12 @@ class SplatOptions(MeshOptions):
         ],
         default="y",
     )
+
+
+class SplatOptions(MeshOptions):
+    """Options of a mesh made from a file of Gaussian splats."""
+
+    up: up_axis()
     keep_all: BoolProperty(
         name="Keep Everything",
         description="Make a mesh of all that is in the file, not of the largest dense object alone",
