@@ -5,6 +5,7 @@ A fact is a generator: it yields seconds, or a function to wait until it is true
 Scripts are called with RESULTS.json and a FOLDER, which holds the pictures and gets the screenshots.
 """
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,8 @@ ticks: list[float] = []
 
 
 def part(name: str):
-    """A module of the extension as Blender loaded it."""
-    return sys.modules[f"{MODULE}.{name}"]
+    """A module of the extension, also one that it loads when it is needed."""
+    return importlib.import_module(f"{MODULE}.{name}")
 
 
 def jobs():
