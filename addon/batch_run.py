@@ -7,8 +7,10 @@ The engine already works on the next task while Blender writes the files of the 
 """
 
 import argparse
+import contextlib
+import signal
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -212,7 +214,8 @@ class Run:
         if wait and not outcomes and not self._jobs.pump():
             time.sleep(_MOMENT)
         for outcome in outcomes:
-            self._finish(outcome)
+            with not_parted():
+                self._finish(outcome)
 
     def _finish(self, outcome: Outcome) -> None:
         writing = self._writing.pop(outcome.token)
@@ -258,6 +261,23 @@ class Run:
         except OSError as found:
             error = found
         return _failure(JobError(*problem_of(error, self._folder.folder))) if error is not None else {}
+
+
+@contextlib.contextmanager
+def not_parted() -> Iterator[None]:
+    """Puts off a request to end until what was begun is done: files that got to their places are also told of."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
 
 def _facts(task: Task) -> dict[str, Any]:

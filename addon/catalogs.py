@@ -5,9 +5,10 @@ VERSION 1
 <uuid>:Props/Garden:Props-Garden
 """
 
-import os
 import uuid
 from pathlib import Path
+
+from .whole_files import written_whole
 
 FILE = "blender_assets.cats.txt"
 _OURS = uuid.UUID("5d0f6c1e-3b0d-4f6a-9d6e-7a1b6f0c2e94")
@@ -47,12 +48,8 @@ def ensure_catalog(folder: Path, path: str) -> str:
             return number.strip()
     number = catalog_id(wanted)
     line = f"{number}:{wanted}:{wanted.replace('/', '-')}\n"
-    part = file.with_name(FILE + ".part")
-    try:
+    with written_whole(file) as part:
         part.write_text(text + ("" if text.endswith("\n") else "\n") + line, encoding="utf-8")
-        os.replace(part, file)
-    finally:
-        part.unlink(missing_ok=True)
     return number
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from .environment import EngineError, clean_environment
 from .wire import protocol
@@ -201,22 +202,8 @@ class EngineProcess:
                 f"Free some space, or make {self.log.parent} writable.",
                 "CANNOT_WRITE",
             ) from error
-        try:
-            with log:
-                return subprocess.Popen(
-                    command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=environ,
-                    start_new_session=True,  # a group of its own, to end its helpers with it; no effect on Windows
-                    creationflags=_WINDOWS_FLAGS,
-                )
-        except OSError as error:
-            raise EngineError(
-                f"The engine does not start: {command[0]}: {error.strerror or error}.",
-                "Choose another Python for the engine in the preferences.",
-            ) from error
+        with log:
+            return start_child(command, environ, stdin=subprocess.PIPE, stderr=log)
 
     def _leave(self) -> None:
         """Closes the stdin of an engine that is to end, as soon as it has one."""
@@ -294,6 +281,27 @@ class EngineProcess:
                 os.killpg(self._process.pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 return  # none is left
+
+
+def start_child(
+    command: Sequence[str], environ: Mapping[str, str], *, stdin: int, stderr: int | IO[bytes]
+) -> subprocess.Popen[bytes]:
+    """Starts a program of the engine whose stdout is read here. Raises `EngineError` where it cannot be started."""
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=environ,
+            start_new_session=True,  # a group of its own, to end its helpers with it; no effect on Windows
+            creationflags=_WINDOWS_FLAGS,
+        )
+    except OSError as error:
+        raise EngineError(
+            f"The engine does not start: {command[0]}: {error.strerror or error}.",
+            "Choose another Python for the engine in the preferences.",
+        ) from error
 
 
 def engine_command(python: Path, engine: Path) -> list[str]:

@@ -13,12 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .environment import EngineError
+from .client import start_child
 
 SECONDS = 1200
 """How long an examination may take: on a new, busy machine it compiles everything first."""
 LOG_LINES = 40
-_WINDOWS_FLAGS = getattr(subprocess, "CREATE_NO_WINDOW", 0)
 
 
 @dataclass(frozen=True)
@@ -35,21 +34,7 @@ class Examination:
     def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
         """Starts it. Raises `EngineError` when the program cannot be started."""
         self.findings: Findings | None = None
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=environ,
-                start_new_session=True,
-                creationflags=_WINDOWS_FLAGS,
-            )
-        except OSError as error:
-            raise EngineError(
-                f"The engine does not start: {command[0]}: {error.strerror or error}.",
-                "Choose another Python for the engine in the preferences.",
-            ) from error
+        self._process = start_child(command, environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self._thread = threading.Thread(target=self._wait, name="gaussmith-doctor", daemon=True)
         self._thread.start()
 

@@ -85,8 +85,7 @@ class GAUSSMITH_OT_repair_engine(bpy.types.Operator):
 
     def execute(self, _context: bpy.types.Context) -> set[str]:
         session.check_engine()
-        if not engine_life.is_examining():
-            engine_life.examine()
+        engine_life.examine()
         if not bpy.app.background:
             bpy.ops.preferences.addon_show(module=__package__ or "")
         return {"FINISHED"}

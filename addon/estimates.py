@@ -8,9 +8,11 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .whole_files import written_whole
 from .wire import protocol
 
 KEPT = 64
@@ -117,9 +119,5 @@ def _is_stages(value: Any) -> bool:
 
 def _write(file: Path, known: dict[str, dict[str, float]]) -> None:
     """Replaces the file in one step. Where that fails, what was learned holds for this session only."""
-    part = file.with_name(f"{file.name}.{os.getpid()}.{time.monotonic_ns()}.part")
-    try:
+    with suppress(OSError), written_whole(file, f".{os.getpid()}.{time.monotonic_ns()}") as part:
         part.write_text(json.dumps(known))
-        os.replace(part, file)
-    except OSError:
-        part.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from .names import file_name
+from .whole_files import PART, written_whole
 
 VERSION = 1
 LARGEST_ENTRY = 1 << 20
@@ -40,7 +41,6 @@ LATEST_DATE = 253_402_300_799.0  # the end of the year 9999
 NAME_LENGTH = 200
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_PART = ".part"
 _PICTURES = "pictures"
 _ENTRY_FILE = "entry.json"
 _THUMBNAIL = "thumbnail.png"
@@ -160,7 +160,7 @@ class History:
             names = []  # nothing was made yet
         found = {name for name in names if _ID.fullmatch(name)}
         for name in names:
-            if name.endswith(_PART) and _age(self.folder / name) > LEFTOVER_SECONDS:
+            if name.endswith(PART) and _age(self.folder / name) > LEFTOVER_SECONDS:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         read = [(name, read_entry(self.folder / name)) for name in found - self._entries.keys() - self._unreadable]
         with self._lock:
@@ -173,7 +173,7 @@ class History:
             self._changed()
 
     def _keep(self, entry: Entry, made: Path, thumbnail: bytes) -> None:
-        part, whole = self.folder / f"{entry.id}{_PART}", self.folder / entry.id
+        part, whole = self.folder / f"{entry.id}{PART}", self.folder / entry.id
         try:
             part.mkdir(parents=True, exist_ok=True)
             files = {key: Path(shutil.copy2(path, part)).name for key, path in entry.files.items()}
@@ -209,7 +209,7 @@ class History:
         return str(self.keep_picture(data, file_name(path.stem, path.suffix.lower())))
 
     def _delete(self, entry_id: str) -> None:
-        whole, part = self.folder / entry_id, self.folder / f"{entry_id}{_PART}"
+        whole, part = self.folder / entry_id, self.folder / f"{entry_id}{PART}"
         self._scan()
         entry = read_entry(whole)
         with contextlib.suppress(OSError):  # it was never written, or is open in another program and stays a leftover
@@ -315,13 +315,8 @@ def _text_of(entry: Entry) -> str:
 def _write(target: Path, data: bytes) -> None:
     """A file that is whole or not there."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{os.getpid()}{_PART}")
-    try:
+    with written_whole(target, f".{os.getpid()}") as part:
         part.write_bytes(data)
-        os.replace(part, target)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _age(path: Path) -> float:

@@ -3,6 +3,7 @@
 """What can be done with an entry of the history."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from .translations import told
 
 
 class _EntryOperator:
-    """What is done to one entry, given by its id."""
+    """What is done to one entry, given by its id; `act` gets it."""
 
     bl_options: ClassVar = {"INTERNAL"}
 
@@ -28,8 +29,7 @@ class _EntryOperator:
         found = keeping.history().find(self.entry)
         return {"CANCELLED"} if found is None else self.act(found, context)
 
-    def act(self, entry: Entry, context: bpy.types.Context) -> set[str]:
-        raise NotImplementedError
+    act: Callable[[Entry, bpy.types.Context], set[str]]
 
 
 class GAUSSMITH_OT_select_entry(bpy.types.Operator):

@@ -25,6 +25,7 @@ from typing import Any
 
 from .folder_lock import FolderLock, LockedError
 from .plan import UsageError
+from .whole_files import written_whole
 
 STATE = ".gaussmith"
 _LOW = 1 << 20
@@ -130,7 +131,8 @@ class OutputFolder:
         entry = Entry(**{**asdict(entry), "token": making.name})
         ready = self._state / "ready" / making.name
         ready.parent.mkdir(exist_ok=True)
-        _write_whole(making / "entry.json", json.dumps(asdict(entry)))
+        with written_whole(making / "entry.json") as part:
+            part.write_text(json.dumps(asdict(entry)), encoding="utf-8")
         os.rename(making, ready)
         self._place(ready, entry)
         return targets[::-1]
@@ -161,7 +163,8 @@ class OutputFolder:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                _copy_whole(made, path)
+                with written_whole(path) as part:  # another file system
+                    shutil.copyfile(made, part)
         finally:
             self.drop(making)
 
@@ -177,7 +180,8 @@ class OutputFolder:
 
     def remember(self, key: str, value: Any) -> None:
         """Keeps a small fact about this folder."""
-        _write_whole(self._state / f"{key}.json", json.dumps(value))
+        with written_whole(self._state / f"{key}.json") as part:
+            part.write_text(json.dumps(value), encoding="utf-8")
 
     def forget(self, key: str) -> None:
         """Undoes `remember`."""
@@ -313,22 +317,6 @@ def _folders_in(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
     except OSError:
         return []
-
-
-def _write_whole(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copies a file to another file system."""
-    part = target.with_name(target.name + ".part")
-    try:
-        shutil.copyfile(source, part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _append(path: Path, line: str) -> None:

@@ -2,6 +2,7 @@
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
 """The buttons under the picture: each puts a picture into the well."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,8 +38,7 @@ class _Source:
             return {"CANCELLED"}
         return {"FINISHED"}
 
-    def picture(self, context: bpy.types.Context) -> Path:
-        raise NotImplementedError
+    picture: Callable[[bpy.types.Context], Path]
 
 
 class GAUSSMITH_OT_choose_picture(_Source, bpy.types.Operator):

@@ -9,7 +9,6 @@ splats' size, or on demand ellipsoids of their shape; a material shows their col
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from .collision import PART
 from .file_errors import SplatPointsError
 from .names import free_path
 from .record import read_record
+from .whole_files import written_whole
 
 if TYPE_CHECKING:
     from .splat_points import SplatPoints
@@ -130,12 +130,8 @@ def keep_file(source: Path, name: str) -> str:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             target = free_path(folder, name, ".ply")
-            part = target.with_name(target.name + ".part")
-            try:
+            with written_whole(target) as part:
                 shutil.copyfile(source, part)
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
         except OSError as error:
             problem = problem or error
             continue

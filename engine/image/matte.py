@@ -91,11 +91,17 @@ def chosen(rgb: Array, network: LearnedMatte | None) -> Matte:
     guess = network.look(rgb)
     both = second_look(rgb, guess.alpha)
     learned, classical = network.chances(guess.score, both.confidence, both.agreement)
-    if not (both.alpha > 0.5).any() or (both.inside.any() and classical >= learned):
+    if classical_wins(bool((both.alpha > 0.5).any()), bool(both.inside.any()), learned, classical):
         return replace(classical_matte(rgb), confidence=classical)
     if not both.inside.any() and learned < NOTHING:
         raise _nothing()
     return Matte(refined(rgb, both.alpha), learned, "")
+
+
+def classical_wins(solid: bool, inside: bool, learned: float, classical: float) -> bool:
+    """Whether the classical matte is taken: from whether the learned one (`solid`) and it (`inside`) found anything,
+    and from the chances that each is good."""
+    return not solid or (inside and classical >= learned)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Blender in three shapes: the bpy package, and the full 4.3 and 5.2; each with the fake engine at hand."""
 
+import ast
 import importlib.util
 import json
 import os
@@ -124,6 +125,17 @@ def user(environ, package, tmp_path_factory):
         return made[name]
 
     return make
+
+
+def facts_in(script: str) -> list[str]:
+    """Names of the facts in a script: functions, and what is assigned."""
+    found = []
+    for node in ast.parse((INSIDE / script).read_text(encoding="utf-8")).body:
+        names = [node.name] if isinstance(node, ast.FunctionDef) else []
+        if isinstance(node, ast.Assign):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+        found += [name for name in names if name.startswith("fact_")]
+    return found
 
 
 def run_in_window(name: str, script: Path, folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess:

@@ -1,24 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every fact of the scripts below, in `inside/`, in every Blender."""
 
-import ast
-
 import pytest
 
-from .conftest import HOSTS, INSIDE, check_outcome, find_blender
+from .conftest import HOSTS, INSIDE, check_outcome, facts_in, find_blender
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow]
-
-
-def facts_in(script: str) -> list[str]:
-    """Names of the facts in a script: functions, and what is assigned."""
-    found = []
-    for node in ast.parse((INSIDE / script).read_text()).body:
-        names = [node.name] if isinstance(node, ast.FunctionDef) else []
-        if isinstance(node, ast.Assign):
-            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
-        found += [name for name in names if name.startswith("fact_")]
-    return found
 
 
 SCRIPTS = (
@@ -28,6 +15,8 @@ SCRIPTS = (
     "result_facts.py",
     "interface_facts.py",
     "enabling_facts.py",
+    "sidebar_facts.py",
+    "api_facts.py",
 )
 FACTS = [(script, fact) for script in SCRIPTS for fact in facts_in(script)]
 

@@ -1,57 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The scripting interface in every Blender, and the examples in its documentation."""
+"""The scripting interface in a window, and the examples in its documentation; `test_facts.py` has the rest."""
 
-import ast
 import re
-from pathlib import Path
 
 import pytest
 
-from .conftest import HOSTS, INSIDE, ROOT, check_outcome, find_blender, run_in_window
+from .conftest import INSIDE, ROOT, check_outcome, facts_in, find_blender, run_in_window
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow]
 
-WINDOW = INSIDE / "window_api.py"
+WINDOW = "window_api.py"
 DOCUMENT = ROOT / "docs" / "scripting.md"
-SCRIPT = INSIDE / "api_facts.py"
-
-
-def facts_in(script: Path) -> list[str]:
-    body = ast.parse(script.read_text(encoding="utf-8")).body
-    return [node.name for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("fact_")]
 
 
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory, environ):
-    """Runs all facts in a Blender, once."""
-    runs = {}
-
-    def run(name: str):
-        if name not in runs:
-            folder = tmp_path_factory.mktemp(f"api {name}")
-            runs[name] = (
-                folder / "r.json",
-                find_blender(name).run(SCRIPT, folder / "r.json", folder, environ=environ),
-            )
-        return runs[name]
-
-    return run
-
-
-@pytest.mark.parametrize("host", HOSTS)
-@pytest.mark.parametrize("fact", facts_in(SCRIPT))
-def test_fact(host, fact, outcomes):
-    results, done = outcomes(host)
-    check_outcome(results, fact, done.stdout + done.stderr)
-
-
-@pytest.mark.parametrize("host", HOSTS)
-def test_blender_ends_well_after_all_facts(host, outcomes):
-    _, done = outcomes(host)
-    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +23,7 @@ def window(user, tmp_path_factory):
     folder = tmp_path_factory.mktemp("api window")
     for name in ("cat", "slow"):
         (folder / f"{name}.png").write_bytes(b"the fake engine looks at the name only")
-    return folder, run_in_window("blender-5.2", WINDOW, folder, own)
+    return folder, run_in_window("blender-5.2", INSIDE / WINDOW, folder, own)
 
 
 @pytest.mark.timeout(600)

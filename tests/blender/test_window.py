@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The built extension, installed as a user would, in a real window of each full Blender."""
 
-import ast
 import json
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
 
-from .conftest import INSIDE, PROGRAMS, call_blender, check_outcome, engines_left, find_blender, install, run_in_window
+from .conftest import (
+    INSIDE,
+    PROGRAMS,
+    call_blender,
+    check_outcome,
+    engines_left,
+    facts_in,
+    find_blender,
+    install,
+    run_in_window,
+)
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow, pytest.mark.timeout(600)]
 
-FACTS = [
-    node.name
-    for script in ("window_facts.py", "window_faults.py", "window_results.py")
-    for node in ast.parse((INSIDE / script).read_text()).body
-    if isinstance(node, ast.FunctionDef) and node.name.startswith("fact_")
-]
+FACTS = [fact for script in ("window_facts.py", "window_faults.py", "window_results.py") for fact in facts_in(script)]
 FAULTS = ("fail", "notice", "crash", "killed", "garbage", "memory", "disk", "damaged", "lost", "frozen")
 PICTURES = ("teapot slow", "slow", "cat", "dog", *FAULTS)
 POINTS = b"ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nend_header\n"

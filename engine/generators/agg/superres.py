@@ -75,7 +75,7 @@ class SuperResolution(nn.Module):
         parents, quats, log_scales = (_copied(v, factor) for v in (coarse.means, coarse.quats, coarse.log_scales))
         axes = self.config.scale * spacing[:, None, None] * torch.exp(log_scales)
         places = self.pattern.repeat(coarse.means.shape[1], 1)
-        starts = _along_layers(look, parents, parents + rotated(quats, axes * places), spacing)
+        starts = _along_layers(look, coarse.means, parents + rotated(quats, axes * places), spacing)
         y = (self.expand(x)[:, :, None] + self.codes).flatten(1, 2)
         if self.seen is not None:
             y = y + self.seen(_seen(look, picture, starts))
@@ -159,13 +159,13 @@ def _projected(look: "Look", means: Tensor) -> Tensor:
 
 
 def _along_layers(look: "Look", parents: Tensor, children: Tensor, spacing: Tensor) -> Tensor:
-    """Children [B, N, 3] at such depths that they lie to the look's layers as their parents [B, N, 3] do.
+    """Children [B, N * F, 3] at such depths that they lie to the look's layers as their parents [B, N, 3] do.
 
     Where the surface is steep, children at their parent's depth would make steps of it: meshes came out scaly. Depths
     change by two spacings [B] at most, so that no child falls over an edge.
     """
-    z = parents[..., 2:]
-    front, back, _ = _layers_at(look, parents)
+    factor = children.shape[1] // parents.shape[1]
+    z, front, back = (_copied(v, factor) for v in (parents[..., 2:], *_layers_at(look, parents)[:2]))
     front_there, back_there, _ = _layers_at(look, torch.cat([children[..., :2], z], -1))
     fraction = ((z.detach() - back) / (front - back).clamp(min=0.01)).clamp(0, 1)
     climb = torch.lerp(back_there, front_there, fraction) - torch.lerp(back, front, fraction)

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from engine.errors import GaussmithError, PictureError
 from engine.image.edges import refined
 from engine.image.learned_matte import GOOD, WEIGHTS, LearnedMatte, evidence
-from engine.image.matte import CONFIDENT, chosen, classical_matte, second_look
+from engine.image.matte import CONFIDENT, chosen, classical_matte, classical_wins, second_look
 from engine.nets.runtime import OnnxNetwork
 from engine.paths import written_whole
 from engine.training.matte.backgrounds import HELD_OUT, KINDS
@@ -117,8 +117,7 @@ def choose(rows: list[dict], chances: Array) -> None:
     for row in rows:
         odds = 1 / (1 + np.exp(-np.clip(chances @ row["evidence"], -30, 30)))
         inside, solid = row["found"]
-        wins = not solid or (inside and odds[1] >= odds[0])
-        name = "classical" if wins else "learned"
+        name = "classical" if classical_wins(solid, inside, *odds) else "learned"
         row["learned"]["confidence"], row["classical"]["confidence"] = float(odds[0]), float(odds[1])
         row["chosen"] = row[name] | {"method": name}
 
