@@ -18,21 +18,15 @@ def _parts() -> tuple[ModuleType, ...]:
     from . import (
         api,
         command,
-        history_operators,
-        job_operators,
-        keeping,
-        keymap,
-        object_operators,
         operators,
         panels,
         preferences,
         properties,
         session,
-        source_operators,
-        status_bar,
-        thumbnails,
         translations,
     )
+    from .results import keeping, object_operators
+    from .sidebar import history_operators, job_operators, keymap, source_operators, status_bar, thumbnails
 
     settings = (translations, preferences, thumbnails, properties)
     clicks = (operators, job_operators, source_operators, history_operators, object_operators)

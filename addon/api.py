@@ -17,11 +17,13 @@ from typing import Any
 
 import bpy
 
-from . import delivery, options, session, splat_files
-from .file_errors import GlbError
+from . import options, session
+from .files import splat_files
+from .files.file_errors import GlbError
 from .jobs import Job, JobError, State
 from .options import PictureOptions, SplatOptions
-from .result_options import ResultChoice, ResultOptions
+from .results import delivery
+from .results.result_options import ResultChoice, ResultOptions
 
 __all__ = ("GenerationError", "Job", "cancel", "generate", "option_names", "result", "submit", "wait")
 

@@ -36,20 +36,21 @@ if __name__ == "__main__":  # run as a script: this folder becomes a package, wi
 
 import bpy
 
-from . import engine_life, formats, options
-from .batch_arguments import read_arguments
-from .batch_report import Report, say
-from .batch_run import FAULTS, Run
-from .batch_together import check_together, save_together
-from .batch_work import Order, carry_out
+from . import engine_life, options
 from .client import EngineProcess, engine_command
 from .environment import engine_environment, engine_folder, find_python
+from .headless.arguments import read_arguments
+from .headless.output_folder import OutputFolder, UnwritableError, own_files, read_made
+from .headless.plan import Task, UsageError, plan
+from .headless.report import Report, say
+from .headless.run import FAULTS, Run
+from .headless.together import check_together, save_together
+from .headless.watch import watch
+from .headless.work import Order, carry_out
+from .headless.workers import Here, Workers, serve
 from .jobs import JobQueue
 from .options import PictureOptions, SplatOptions
-from .output_folder import OutputFolder, UnwritableError, own_files, read_made
-from .plan import Task, UsageError, plan
-from .watch import watch
-from .workers import Here, Workers, serve
+from .results import formats
 
 DONE, SOME_FAILED, USAGE, ENGINE_FAULT = 0, 1, 2, 3
 

@@ -28,6 +28,8 @@ from .jobs import JobQueue, State
 from .turns import Turns, turns_folder
 from .wire import protocol
 
+PACKAGE = __package__ or ""
+"""What Blender knows the extension by."""
 ASK_SECONDS = 5.0
 """How often the engine is asked how it is."""
 DEFAULTS = {"engine_python": "", "idle_minutes": 10, "patience_minutes": 20, "take_turns": "CARD"}
@@ -85,7 +87,7 @@ def end() -> None:
 
 def preference(name: str) -> Any:
     """A preference of ours; its default where Blender has no entry for us."""
-    entry = bpy.context.preferences.addons.get(__package__ or "")
+    entry = bpy.context.preferences.addons.get(PACKAGE)
     return getattr(entry.preferences, name) if entry is not None else DEFAULTS[name]
 
 
@@ -97,7 +99,7 @@ def preferred_python() -> str:
 def user_folder(name: str) -> Path:
     """A folder for files that outlive a session: with the extension's own, or else for this session only."""
     try:
-        return Path(bpy.utils.extension_path_user(__package__ or "", path=name, create=True))
+        return Path(bpy.utils.extension_path_user(PACKAGE, path=name, create=True))
     except (ValueError, OSError):  # not run as an extension; or its folder cannot be made
         folder = Path(bpy.app.tempdir or tempfile.gettempdir(), f"gaussmith-{name}")
         folder.mkdir(exist_ok=True)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .whole_files import written_whole
+from .files.whole_files import written_whole
 from .wire import protocol
 
 KEPT = 64

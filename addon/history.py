@@ -27,8 +27,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .names import file_name
-from .whole_files import PART, written_whole
+from .files.names import file_name
+from .files.whole_files import PART, written_whole
 
 VERSION = 1
 LARGEST_ENTRY = 1 << 20

@@ -8,11 +8,13 @@ from typing import ClassVar
 import bpy
 from bpy.props import CollectionProperty, StringProperty
 
-from . import engine_life, options, session, splat_files, thumbnails
+from . import engine_life, options, session
+from .files import splat_files
+from .headless.plan import PICTURE_SUFFIXES
 from .jobs import Job
 from .options import PictureOptions, SplatOptions
-from .plan import PICTURE_SUFFIXES
-from .result_options import seeds
+from .results.result_options import seeds
+from .sidebar import thumbnails
 from .translations import told
 
 

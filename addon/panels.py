@@ -6,11 +6,13 @@ from pathlib import Path
 
 import bpy
 
-from . import engine_life, generators, history_panel, object_operators, options, queue_panel, session, text, thumbnails
+from . import engine_life, options, session, text
 from .jobs import State
-from .presets import CUSTOM, PRESETS
-from .record import RECORD, mesh_facts, read_record
-from .result_options import draw_results
+from .results import object_operators
+from .results.record import RECORD, mesh_facts, read_record
+from .results.result_options import draw_results
+from .sidebar import generators, history_panel, queue_panel, thumbnails
+from .sidebar.presets import CUSTOM, PRESETS
 from .translations import told
 
 PICTURE_SCALE = 7.0

@@ -7,7 +7,8 @@ from pathlib import Path
 import bpy
 from bpy.props import EnumProperty, IntProperty, StringProperty
 
-from . import engine_life, engine_operators, keymap, session
+from . import engine_life, session
+from .sidebar import engine_operators, keymap
 from .translations import told
 
 _STATES = {

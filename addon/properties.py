@@ -5,11 +5,11 @@
 import bpy
 from bpy.props import EnumProperty, PointerProperty, StringProperty
 
-from . import thumbnails
-from .generators import DEFAULT, GENERATORS
 from .options import PictureOptions, chosen
-from .presets import CUSTOM, PRESETS, preset_of
-from .result_options import ResultOptions
+from .results.result_options import ResultOptions
+from .sidebar import thumbnails
+from .sidebar.generators import DEFAULT, GENERATORS
+from .sidebar.presets import CUSTOM, PRESETS, preset_of
 from .translations import OURS
 
 _PATH_OPTIONS = {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import bpy
 from mathutils import Vector
 
-from .names import NAME_BYTES, block_name, file_name
-from .record import write_record
+from .files.names import NAME_BYTES, block_name, file_name
+from .results.record import write_record
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .glb import ImageFile, TexturedMesh
+    from .files.glb import ImageFile, TexturedMesh
 
 OCCLUSION_GROUP = "glTF Material Output (Gaussmith)"
 """Name of the node group that tells Blender's glTF exporter, which looks at how names begin, what the occlusion is."""
@@ -50,7 +50,7 @@ def import_meshes(
     """
     import numpy as np
 
-    from .glb import read_glb
+    from .files.glb import read_glb
 
     contents = [read_glb(files[key]) for key in ("mesh", *level_keys(files))]
     objects: list[bpy.types.Object] = []

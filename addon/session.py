@@ -17,12 +17,15 @@ from typing import Any
 
 import bpy
 
-from . import delivery, engine_life, splat_files, thumbnails
-from .delivery import import_ready, on_imported
+from . import engine_life
 from .estimates import Estimates
-from .file_errors import GlbError
+from .files import splat_files
+from .files.file_errors import GlbError
 from .jobs import Job, JobError, JobQueue, State
 from .options import PictureOptions, chosen
+from .results import delivery
+from .results.delivery import import_ready, on_imported
+from .sidebar import thumbnails
 from .wire import protocol
 
 __all__ = ("import_ready", "on_imported")

@@ -7,7 +7,7 @@ import functools
 import blf
 import bpy
 
-from .names import block_name
+from .files.names import block_name
 from .translations import told
 
 FONT, FONT_POINTS = 0, 11.0

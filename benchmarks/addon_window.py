@@ -69,7 +69,7 @@ class Calls:
         self._undo: list = []
 
     def __enter__(self) -> "Calls":
-        session, bar = part("session"), part("status_bar")
+        session, bar = part("session"), part("sidebar.status_bar")
         if bpy.app.timers.is_registered(session._tick):
             bpy.app.timers.unregister(session._tick)
         self._patch(session, "_tick")
@@ -82,7 +82,7 @@ class Calls:
         return self
 
     def __exit__(self, *_: object) -> None:
-        session, bar = part("session"), part("status_bar")
+        session, bar = part("session"), part("sidebar.status_bar")
         if bpy.app.timers.is_registered(session._tick):
             bpy.app.timers.unregister(session._tick)
         bpy.types.STATUSBAR_HT_header.remove(bar._draw)
@@ -192,7 +192,7 @@ def percentile(values: list[float], share: int) -> float:
 
 
 def fact_3_drawing_with_a_long_queue_and_a_long_history():
-    session, history = part("session"), part("keeping").history()
+    session, history = part("session"), part("results.keeping").history()
     fill_history(500)
     yield lambda: not history.busy
     current = generate("hang")
@@ -227,7 +227,7 @@ def fact_3_drawing_with_a_long_queue_and_a_long_history():
 
 
 def fact_4_importing():
-    delivery = part("delivery")
+    delivery = part("results.delivery")
     taken, alone, own, whole_own = [], [], [], []
     inner = part("scene").import_meshes
 
@@ -362,7 +362,7 @@ def memory() -> float:
 
 def fill_history(count: int) -> None:
     """Entries as a long life leaves them, each with a mesh and a thumbnail; the add-on reads them as it would."""
-    history, module = part("keeping").history(), part("history")
+    history, module = part("results.keeping").history(), part("history")
     for number in range(count):
         entry = module.new_entry(uuid.uuid4().hex, f"picture {number}", seconds=2.0)
         entry = replace(entry, files={"mesh": "mesh.glb"}, thumbnail="thumbnail.png", picture=str(FOLDER / "quick.png"))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from addon.batch_report import Report, sentence
-from addon.plan import UsageError
+from addon.headless.plan import UsageError
+from addon.headless.report import Report, sentence
 
 LINE = {"name": "cat", "picture": "/p/cat.png", "status": "skipped", "output": "/o/cat.glb"}
 

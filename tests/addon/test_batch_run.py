@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from addon.batch_run import not_parted
+from addon.headless.run import not_parted
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -15,12 +15,16 @@ def test_a_request_to_end_waits_until_what_was_begun_is_done(number):
     def leave(came, _frame):
         raise SystemExit(128 + came)
 
-    before = signal.signal(number, leave)
-    try:
-        with pytest.raises(SystemExit) as leaving, not_parted():
+    def place_and_tell():
+        with not_parted():
             done.append("placed")
             signal.raise_signal(number)
             done.append("told")
+
+    before = signal.signal(number, leave)
+    try:
+        with pytest.raises(SystemExit) as leaving:
+            place_and_tell()
         assert leaving.value.code == 128 + number
         assert done == ["placed", "told"]
         assert signal.getsignal(number) is leave

@@ -5,7 +5,7 @@ import uuid
 
 import pytest
 
-from addon.catalogs import FILE, CatalogError, catalog_id, clean_catalog, ensure_catalog
+from addon.results.catalogs import FILE, CatalogError, catalog_id, clean_catalog, ensure_catalog
 
 THEIRS = """# This is an Asset Catalog Definition file for Blender.
 VERSION 1

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from addon.glb import GlbError, polygons, read_glb
+from addon.files.glb import GlbError, polygons, read_glb
 from engine.export.glb import write_glb
 from engine.surface.mesh import Mesh
 from tests.fakes.known_glb import FACES, NOSE, POLYGONS, WELDED_VERTICES, write_known_glb

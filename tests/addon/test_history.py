@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from addon.files.png import png_bytes
 from addon.history import Entry, History, new_entry, plain, read_entry
-from addon.png import png_bytes
 
 ID = "0123456789abcdef" * 2
 NAMES = (

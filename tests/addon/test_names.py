@@ -5,7 +5,7 @@ from pathlib import Path, PureWindowsPath
 
 import pytest
 
-from addon.names import NAME_BYTES, WINDOWS_PATH, PathTooLongError, block_name, file_name, free_path
+from addon.files.names import NAME_BYTES, WINDOWS_PATH, PathTooLongError, block_name, file_name, free_path
 
 
 @pytest.mark.parametrize(

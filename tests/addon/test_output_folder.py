@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from addon.output_folder import Entry, OutputFolder, TakenError, own_files, problem_of, read_made
-from addon.plan import UsageError
+from addon.headless.output_folder import Entry, OutputFolder, TakenError, own_files, problem_of, read_made
+from addon.headless.plan import UsageError
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks, and kills at every call to the system")
 

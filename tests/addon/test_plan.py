@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from addon.plan import UsageError, plan
+from addon.headless.plan import UsageError, plan
 
 MESH_PLY = b"ply\nformat ascii 1.0\nelement vertex 8\nelement face 12\nend_header\n"
 

@@ -3,9 +3,9 @@
 
 import pytest
 
-from addon.generators import DEFAULT, GENERATORS, generator
-from addon.presets import CUSTOM, DRAFT, FINE, PRESETS, STANDARD, preset_of
-from addon.remedies import REPAIR_ENGINE, TRY_AGAIN, remedies_for
+from addon.sidebar.generators import DEFAULT, GENERATORS, generator
+from addon.sidebar.presets import CUSTOM, DRAFT, FINE, PRESETS, STANDARD, preset_of
+from addon.sidebar.remedies import REPAIR_ENGINE, TRY_AGAIN, remedies_for
 from engine.errors import GaussmithError
 from engine.generators import base
 from engine.options import MeshOptions, mesh_options

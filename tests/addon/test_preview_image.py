@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from addon.glb import read_glb
-from addon.preview_image import MARGIN, draw_preview
+from addon.files.glb import read_glb
+from addon.files.preview_image import MARGIN, draw_preview
 from tests.fakes.known_glb import write_known_glb
 
 GREY = np.full((1, 1, 3), 0.8)

@@ -3,7 +3,7 @@
 
 import json
 
-from addon.record import RECORD, make_record, mesh_facts, read_record, write_record
+from addon.results.record import RECORD, make_record, mesh_facts, read_record, write_record
 from addon.wire import protocol
 from engine.surface.report import MeshReport
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from addon.splat_files import SUFFIXES, are_splats, is_sog_folder, problem
+from addon.files.splat_files import SUFFIXES, are_splats, is_sog_folder, problem
 from engine.fields import splats
 
 

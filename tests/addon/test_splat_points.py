@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from addon.splat_points import SplatPointsError, read_splat_points
+from addon.files.splat_points import SplatPointsError, read_splat_points
 from engine.fields.gaussians import Gaussians
 from engine.fields.splats import write_splats
 from tests.fakes.known_splats import SPLATS, write_known_splats

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from addon.workers import Here, WorkError, Workers
+from addon.headless.workers import Here, WorkError, Workers
 
 from .conftest import gone
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import os, sys, time
 sys.path.insert(0, {root!r})
-from addon.workers import WorkError, serve
+from addon.headless.workers import WorkError, serve
 
 def carry_out(order):
     print("Blender has something to say on stdout", flush=True)
@@ -37,7 +37,7 @@ serve(carry_out)
 @pytest.fixture
 def workers(tmp_path, monkeypatch):
     """Makes workers; none is left behind."""
-    monkeypatch.setattr("addon.workers.START_SECONDS", 20.0)
+    monkeypatch.setattr("addon.headless.workers.START_SECONDS", 20.0)
     script = tmp_path / "worker.py"
     script.write_text(SCRIPT.format(root=str(ROOT)))
     made: list[Workers] = []

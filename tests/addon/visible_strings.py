@@ -26,7 +26,7 @@ SILENT_CALLS = {
     "Path", "new", "new_socket", "TypeError", "ValueError", "AssertionError", "RuntimeError", "KeyError",
 }  # fmt: skip
 """Calls whose texts are for a terminal, for programmers, or no words."""
-SILENT_MODULES = re.compile(r"(batch\w*|plan|formats|library|watch|workers|output_folder|folder_lock|api)\.py")
+SILENT_MODULES = re.compile(r"(batch|api|results/formats|headless/\w+)\.py")
 """They speak on a terminal or to programs, in English."""
 
 _WORDS = re.compile(
@@ -71,8 +71,9 @@ def visible_strings(folder: Path = ADDON) -> list[Shown]:
     """Every text of the add-on."""
     found = []
     for path in sorted(folder.rglob("*.py")):
-        if not SILENT_MODULES.fullmatch(path.name):
-            found += strings_of(path.read_text(encoding="utf-8"), path.relative_to(folder).as_posix())
+        file = path.relative_to(folder).as_posix()
+        if not SILENT_MODULES.fullmatch(file):
+            found += strings_of(path.read_text(encoding="utf-8"), file)
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from addon.glb import read_glb
+from addon.files.glb import read_glb
 from engine.fields.splats import write_splats
 from tests.engine.shapes import box
 

@@ -10,7 +10,7 @@ import bpy
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from addon import api, session
-from addon.record import read_record
+from addon.results.record import read_record
 from tests.blender.inside.harness import Results, run_all
 from tests.blender.inside.known import FOLDER, RESULTS, enabled, fresh, picture, refused
 

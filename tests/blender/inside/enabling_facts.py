@@ -13,7 +13,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 from tests.blender.inside.harness import Results, run_all
 
 RESULTS, FOLDER = (Path(argument) for argument in sys.argv[sys.argv.index("--") + 1 :])
-SPARED = ("numpy", "http", "urllib.request", "concurrent.futures", "addon.batch", "addon.workers", "addon.glb")
+SPARED = (
+    "numpy",
+    "http",
+    "urllib.request",
+    "concurrent.futures",
+    "addon.batch",
+    "addon.headless.workers",
+    "addon.files.glb",
+)
 """What takes long to load, and is needed only later."""
 
 

@@ -18,9 +18,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import addon
-from addon import formats, options, scene, session
+from addon import options, scene, session
 from addon.jobs import State
-from addon.record import read_record
+from addon.results import formats
+from addon.results.record import read_record
 from tests.blender.inside.harness import Results, run_all
 from tests.blender.inside.known import (
     FOLDER,

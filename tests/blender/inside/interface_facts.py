@@ -12,8 +12,9 @@ import bpy
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import addon
-from addon import keymap, status_bar, translations
+from addon import translations
 from addon.jobs import Job, State
+from addon.sidebar import keymap, status_bar
 from addon.wire import protocol
 from tests.blender.inside.belongings import Timers, belongings, differences
 from tests.blender.inside.harness import Results, run_all

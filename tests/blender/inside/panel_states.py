@@ -67,7 +67,7 @@ def fact_01_empty():
 
 def fact_02_picture():
     window().scene.gaussmith.picture = str(FOLDER / "teapot.png")
-    yield lambda: part("thumbnails").icon(window().scene.gaussmith.picture) > 0
+    yield lambda: part("sidebar.thumbnails").icon(window().scene.gaussmith.picture) > 0
     yield from take("picture")
 
 
@@ -137,7 +137,7 @@ def fact_08_history():
     bpy.utils.register_class(panel)
     yield from fresh()
     forget_all()
-    shown = part("history_panel").view
+    shown = part("sidebar.history_panel").view
     shown.selected = shown.shown[0].id
     yield 1.0
     yield from take("history")

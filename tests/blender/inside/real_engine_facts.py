@@ -53,7 +53,7 @@ def fact_a_picture_becomes_a_closed_textured_mesh_at_the_cursor():
     assert tuple(image.size) == (1024, 1024)
     colours = {tuple(round(v, 1) for v in image.pixels[4 * i : 4 * i + 3]) for i in range(0, 1024 * 1024, 4099)}
     assert len(colours) > 10, "the texture is one colour"
-    points = part("splat_points").read_splat_points(part("splats_view").kept_file(ob))
+    points = part("files.splat_points").read_splat_points(part("results.splats_view").kept_file(ob))
     np.testing.assert_allclose(np.ptp(points.means, axis=0), ob.dimensions, atol=0.15 * max(ob.dimensions))
     call(bpy.ops.gaussmith.show_texture)
     with bpy.context.temp_override(window=window(), area=view(), region=view().regions[-1]):

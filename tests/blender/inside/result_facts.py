@@ -12,9 +12,11 @@ from mathutils import Euler, Matrix, Vector
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from addon import assets, collision, replace, results, scene, session, splats_view
-from addon.record import read_record
-from addon.result_options import ResultChoice, result_choice
+from addon import scene, session
+from addon.results import assets, bring_in, collision, replace, splats_view
+from addon.results.bring_in import Placed
+from addon.results.record import read_record
+from addon.results.result_options import ResultChoice, result_choice
 from tests.blender.inside.harness import Results, run_all
 from tests.blender.inside.known import (
     FOLDER,
@@ -38,8 +40,8 @@ PLY = FOLDER / "known.ply"
 WITH_MAP = FOLDER / "with map.glb"
 
 
-def place(files=None, *, name="cat", location=(3, 2, 1), replacing=None, saved_splats=None, **choice) -> results.Placed:
-    placed = results.place(
+def place(files=None, *, name="cat", location=(3, 2, 1), replacing=None, saved_splats=None, **choice) -> Placed:
+    placed = bring_in.place(
         files or {"mesh": GLB},
         name=name,
         record={"version": 1, "picture": f"/pictures/{name}.png"},
@@ -116,7 +118,7 @@ def fact_a_collection_gathers_what_a_session_makes():
     assert made(collection="SESSION").users_collection == (gathering,)
     other = bpy.data.scenes.new("Other")
     with bpy.context.temp_override(scene=other):
-        assert results.collection_for(bpy.context, ResultChoice(collection="SESSION")) != gathering
+        assert bring_in.collection_for(bpy.context, ResultChoice(collection="SESSION")) != gathering
 
 
 def fact_what_cannot_take_objects_is_passed_over_for_the_scenes_own_collection():

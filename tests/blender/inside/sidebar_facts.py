@@ -14,12 +14,14 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import addon
-from addon import delivery, history_operators, keeping, session, sources, text
+from addon import session, text
+from addon.files.png import png_bytes
 from addon.history import Entry
 from addon.jobs import State
-from addon.png import png_bytes
-from addon.record import read_record
-from addon.sources import SourceError
+from addon.results import delivery, keeping
+from addon.results.record import read_record
+from addon.sidebar import history_operators, sources
+from addon.sidebar.sources import SourceError
 from tests.blender.inside.harness import Results, run_all
 from tests.blender.inside.known import FOLDER, RESULTS, SIZE, assert_known, fresh, picture, refused
 

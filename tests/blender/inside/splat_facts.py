@@ -12,8 +12,9 @@ from mathutils import Vector
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import engine.options
-from addon import formats, options, scene, session
-from addon.record import mesh_facts, read_record
+from addon import options, scene, session
+from addon.results import formats
+from addon.results.record import mesh_facts, read_record
 from tests.blender.inside.harness import Results, run_all
 from tests.blender.inside.known import (
     FOLDER,

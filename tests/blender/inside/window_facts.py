@@ -41,7 +41,7 @@ def fact_the_engine_is_found_and_the_tab_is_there():
     region = next(region for region in view().regions if region.type == "UI")
     assert region.active_panel_category == "Gaussmith"
     window().scene.gaussmith.picture = str(FOLDER / "teapot slow.png")
-    yield lambda: part("thumbnails").icon(window().scene.gaussmith.picture) > 0
+    yield lambda: part("sidebar.thumbnails").icon(window().scene.gaussmith.picture) > 0
     yield 1.0
     screenshot("panel-idle")
 
@@ -183,7 +183,7 @@ def fact_a_result_waits_until_edit_mode_is_left():
     yield lambda: state(job) == "READY"
     yield 0.5
     assert "cat" not in objects()
-    assert "Object Mode" in part("delivery").hold_of(job)
+    assert "Object Mode" in part("results.delivery").hold_of(job)
     assert cube.mode == "EDIT"
     with bpy.context.temp_override(window=window()):
         bpy.ops.object.mode_set(mode="OBJECT")

@@ -195,7 +195,7 @@ def fact_enabling_and_disabling_three_times_leaves_nothing():
 
 def fact_the_panel_reads_well_in_other_languages_and_at_twice_the_size():
     preferences = bpy.context.preferences
-    part("thumbnails").load(str(FOLDER / "cat.png"))
+    part("sidebar.thumbnails").load(str(FOLDER / "cat.png"))
     try:
         for language in ("de_DE", "ja_JP"):
             preferences.view.language = language

@@ -78,9 +78,9 @@ def history_of(folder: Path, entries: int):
             "seconds": 12.5,
         }
         (own / "entry.json").write_text(json.dumps(content))
-    history = part("keeping").open_history(folder)
+    history = part("results.keeping").open_history(folder)
     yield lambda: not history.busy
-    yield lambda: len(part("history_panel").view.entries) == entries
+    yield lambda: len(part("sidebar.history_panel").view.entries) == entries
 
 
 def timed_draws() -> dict[str, list[float]]:
@@ -104,7 +104,7 @@ def _timed(plain, taken: list[float]):
 def fact_a_queue_of_50_and_a_history_of_500_are_drawn_within_two_milliseconds():
     yield from with_open_history()
     yield from history_of(FOLDER / "long history", KEPT)
-    view_of_history = part("history_panel").view
+    view_of_history = part("sidebar.history_panel").view
     view_of_history.selected = view_of_history.shown[0].id
     plain = {name: getattr(bpy.types, name).draw for name in PANELS}
     told = {}
@@ -137,7 +137,7 @@ def fact_a_queue_of_50_and_a_history_of_500_are_drawn_within_two_milliseconds():
 
 
 def fact_the_history_is_searched_and_paged():
-    view_of_history = part("history_panel").view
+    view_of_history = part("sidebar.history_panel").view
     yield from history_of(FOLDER / "searched", 20)
     assert view_of_history.pages == 4
     assert [entry.name for entry in view_of_history.shown][1::2] == ["cat 18", "cat 16", "cat 14"]
@@ -160,7 +160,7 @@ def fact_a_mesh_is_kept_with_a_picture_of_itself_and_its_import_is_one_undo_step
     yield from history_of(FOLDER / "short history", 0)
     job = generate("cat")
     yield ended(job)
-    history = part("keeping").history()
+    history = part("results.keeping").history()
     yield lambda: not history.busy
     (entry,) = history.entries
     assert entry.id == job.id
@@ -172,7 +172,7 @@ def fact_a_mesh_is_kept_with_a_picture_of_itself_and_its_import_is_one_undo_step
     assert not cover[:, 0].any()
     colors = {tuple(color) for color in np.round(seen[cover][:, :3] * 4).astype(int)}
     assert len(colors) > 2  # its sides have colours of their own
-    yield lambda: part("history_panel").view.shown == (entry,)
+    yield lambda: part("sidebar.history_panel").view.shown == (entry,)
     call(bpy.ops.gaussmith.select_entry, entry=entry.id)
     before = objects()
     call(bpy.ops.gaussmith.import_entry, entry=entry.id)
@@ -220,7 +220,7 @@ def fact_the_cameras_view_becomes_the_picture_and_the_view_stays_as_it_is():
     assert abs(rows.mean() - 288) < 80
     assert abs(columns.mean() - 512) < 80
     assert Path(settings().picture).name == "camera.png"
-    yield lambda: part("thumbnails").icon(settings().picture) > 0
+    yield lambda: part("sidebar.thumbnails").icon(settings().picture) > 0
     yield 0.5
     screenshot("panel-camera")
 
@@ -255,7 +255,7 @@ def fact_a_picture_dropped_on_the_sidebar_fills_the_well_and_nothing_begins():
 
 
 def fact_the_wells_thumbnail_outlives_many_others():
-    thumbnails = part("thumbnails")
+    thumbnails = part("sidebar.thumbnails")
     settings().picture = str(FOLDER / "cat.png")
     for number in range(2 * thumbnails.KEPT):
         path = FOLDER / f"many {number}.png"

@@ -8,15 +8,16 @@ from typing import Any
 
 import bpy
 
-from . import formats, scene
-from .batch_report import say
-from .batch_work import empty_file
-from .file_errors import GlbError
+from .. import scene
+from ..files.file_errors import GlbError
+from ..results import formats
+from ..results.record import RECORD_VERSION
+from ..results.result_options import ResultChoice
 from .library import LibraryError, Member, write_library
 from .output_folder import OutputFolder, stamp_of
 from .plan import Task, UsageError
-from .record import RECORD_VERSION
-from .result_options import ResultChoice
+from .report import say
+from .work import empty_file
 
 SPACING = 1.4
 """Distance between objects side by side, in object sizes."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import bmesh
 import bpy
 
-from . import scene
+from .. import scene
 
 if TYPE_CHECKING:
     import numpy as np

@@ -20,10 +20,10 @@ from urllib.parse import urlsplit
 
 import bpy
 
-from . import keeping
-from .names import file_name
-from .plan import PICTURE_SUFFIXES
-from .png import png_bytes
+from ..files.names import file_name
+from ..files.png import png_bytes
+from ..headless.plan import PICTURE_SUFFIXES
+from ..results import keeping
 from .thumbnails import srgb
 
 if TYPE_CHECKING:

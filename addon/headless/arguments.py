@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import formats, options
-from .options import MeshOptions, PictureOptions, SplatOptions
+from .. import options
+from ..options import MeshOptions, PictureOptions, SplatOptions
+from ..results import formats
 
 FILE_SECONDS = 1800.0
 """How long one file may take before its job is given up: a hung engine must not stop a night's work."""

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import bpy
 
-from . import delivery, engine_life, session, thumbnails
-from .history import Entry, History, new_entry
-from .jobs import Job, State
-from .wire import protocol
+from .. import engine_life, session
+from ..history import Entry, History, new_entry
+from ..jobs import Job, State
+from ..sidebar import thumbnails
+from ..wire import protocol
+from . import delivery
 
 REDRAW_INTERVAL = 0.25
 

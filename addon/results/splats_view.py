@@ -10,21 +10,21 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import scene
+from .. import scene
+from ..engine_life import user_folder
+from ..files.file_errors import SplatPointsError
+from ..files.names import free_path
+from ..files.whole_files import written_whole
 from .collision import PART
-from .file_errors import SplatPointsError
-from .names import free_path
 from .record import read_record
-from .whole_files import written_whole
 
 if TYPE_CHECKING:
-    from .splat_points import SplatPoints
+    from ..files.splat_points import SplatPoints
 
 SPLATS = "splats"
 NODES = "Gaussmith Splats"
@@ -46,7 +46,7 @@ def add_cloud(path: Path, name: str, ob: bpy.types.Object | None = None, origin:
     `origin` [3] is the point of the file, turned z up, that becomes the object's origin.
     Raises `splat_points.SplatPointsError` or `OSError`.
     """
-    from .splat_points import read_splat_points
+    from ..files.splat_points import read_splat_points
 
     points = read_splat_points(path)
     own_name = scene.short_name(name, after="_splats")
@@ -143,11 +143,7 @@ def keep_file(source: Path, name: str) -> str:
 def _folders() -> list[Path]:
     """Where a .ply can be kept, the best place first."""
     folders = [Path(bpy.data.filepath).parent / FOLDER] if bpy.data.filepath else []
-    try:
-        folders.append(Path(bpy.utils.extension_path_user(__package__ or "", path=FOLDER, create=True)))
-    except ValueError:  # not run as an extension: for this session only
-        folders.append(Path(bpy.app.tempdir or tempfile.gettempdir()) / "gaussmith-splats")
-    return folders
+    return [*folders, user_folder(FOLDER)]
 
 
 # ---------------------------------------------------------------------------

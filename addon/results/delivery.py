@@ -9,8 +9,9 @@ from pathlib import Path
 
 import bpy
 
-from . import results, scene
-from .jobs import Job, JobError, State
+from .. import scene
+from ..jobs import Job, JobError, State
+from . import bring_in
 from .record import make_record
 from .result_options import ResultChoice, result_choice
 
@@ -67,7 +68,7 @@ def import_ready(job: Job, context: bpy.types.Context) -> bpy.types.Object:
     target = job.context
     is_home = is_here(job) and target.scene == context.scene.name
     location = target.location if is_home else tuple(context.scene.cursor.location)
-    placed = results.place(
+    placed = bring_in.place(
         job.result.files,
         name=job.name,
         record=make_record(job.request, job.result),

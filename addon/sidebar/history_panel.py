@@ -8,9 +8,11 @@ from typing import ClassVar
 import bpy
 from bpy.props import StringProperty
 
-from . import keeping, session, text, thumbnails
-from .history import Entry, History
-from .translations import OURS, told
+from .. import session, text
+from ..history import Entry, History
+from ..results import keeping
+from ..translations import OURS, told
+from . import thumbnails
 
 PER_PAGE = 6
 CELL = 74

@@ -11,11 +11,13 @@ from typing import Any, ClassVar
 import bpy
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
-from . import delivery, generators, history_panel, keeping, options, session
-from .file_errors import GlbError
-from .history import Entry
-from .operators import end_of, engine_usable
-from .translations import told
+from .. import options, session
+from ..files.file_errors import GlbError
+from ..history import Entry
+from ..operators import end_of, engine_usable
+from ..results import delivery, keeping
+from ..translations import told
+from . import generators, history_panel
 
 
 class _EntryOperator:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import bpy
 from mathutils import Matrix
 
+from ..files.names import free_path
 from .catalogs import catalog_id, clean_catalog, ensure_catalog
-from .names import free_path
 from .record import read_record
 from .result_options import ResultChoice
 
@@ -90,7 +90,7 @@ def preview_of(ob: bpy.types.Object, size: int = PREVIEW_SIZE) -> np.ndarray | N
     """A picture of a mesh with its texture, RGBA [size, size, 4] float32 in sRGB, the lowest row first."""
     import numpy as np
 
-    from .preview_image import draw_preview
+    from ..files.preview_image import draw_preview
 
     mesh = ob.data
     if ob.type != "MESH" or not len(mesh.polygons):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import bpy
 
-from . import engine_life, session
+from .. import engine_life, session
 
 
 class GAUSSMITH_OT_unload(bpy.types.Operator):
@@ -87,7 +87,7 @@ class GAUSSMITH_OT_repair_engine(bpy.types.Operator):
         session.check_engine()
         engine_life.examine()
         if not bpy.app.background:
-            bpy.ops.preferences.addon_show(module=__package__ or "")
+            bpy.ops.preferences.addon_show(module=engine_life.PACKAGE)
         return {"FINISHED"}
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import bpy
 import numpy as np
 
-from . import assets, formats, scene
-from .file_errors import GlbError
-from .png import png_bytes
+from .. import scene
+from ..files.file_errors import GlbError
+from ..files.png import png_bytes
+from ..results import assets, formats
 from .workers import WorkError
 
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import bpy
 from bpy.props import BoolProperty, CollectionProperty, EnumProperty, StringProperty
 
+from ..headless.plan import PICTURE_SUFFIXES
+from ..translations import told
 from . import sources
-from .plan import PICTURE_SUFFIXES
 from .sources import SourceError
-from .translations import told
 
 _names: list[tuple[str, str, str]] = []  # kept: Blender does not hold on to the texts of a dynamic enumeration
 

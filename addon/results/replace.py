@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from . import scene
+from .. import scene
 from .record import read_record
 from .result_options import ResultChoice
 
 if TYPE_CHECKING:
-    from .glb import TexturedMesh
+    from ..files.glb import TexturedMesh
 
 TEXTURES = {"texture": "color", "normal": "normal", "occlusion": "occlusion"}
 """The image nodes of a material of ours, each with the image of a result that belongs there."""
@@ -51,7 +51,7 @@ def replace_meshes(
     Objects that share the mesh get the new one with it. A mesh somebody has edited is kept in the file, under a name
     that is told. The origin is where it was. Raises `glb.GlbError`; nothing is changed then.
     """
-    from .glb import read_glb
+    from ..files.glb import read_glb
 
     contents = [read_glb(files[key]) for key in ("mesh", *scene.level_keys(files))]
     origin = (read_record(ob) or {}).get("origin", "BASE")

@@ -4,10 +4,10 @@
 
 import bpy
 
-from . import session, text
-from .jobs import Job
+from .. import session, text
+from ..jobs import Job
+from ..translations import told
 from .queue_panel import stage_of
-from .translations import told
 
 WIDTH = 14
 """Of the progress bar, in widths of a button."""

@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..files.whole_files import written_whole
 from .folder_lock import FolderLock, LockedError
 from .plan import UsageError
-from .whole_files import written_whole
 
 STATE = ".gaussmith"
 _LOW = 1 << 20

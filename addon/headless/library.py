@@ -10,11 +10,12 @@ from typing import Any
 
 import bpy
 
-from . import assets, formats, scene
-from .batch_work import empty_file
-from .catalogs import clean_catalog, ensure_catalog
-from .record import read_record
-from .result_options import ResultChoice
+from .. import scene
+from ..results import assets, formats
+from ..results.catalogs import clean_catalog, ensure_catalog
+from ..results.record import read_record
+from ..results.result_options import ResultChoice
+from .work import empty_file
 
 ASSET = "asset"
 """In an object's record: the name of its mesh in the batch, and a token that changes when it is made anew."""

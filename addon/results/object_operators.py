@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
-from . import assets, collision, generators, options, replace, scene, session, splats_view
-from .file_errors import SplatPointsError
-from .jobs import Job
-from .operators import end_of, engine_usable
+from .. import options, scene, session
+from ..files.file_errors import SplatPointsError
+from ..jobs import Job
+from ..operators import end_of, engine_usable
+from ..sidebar import generators
+from ..translations import told
+from . import assets, collision, replace, splats_view
 from .record import RECORD, read_record
 from .result_options import result_choice
-from .translations import told
 
 
 class _OfObject:

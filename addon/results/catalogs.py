@@ -8,7 +8,7 @@ VERSION 1
 import uuid
 from pathlib import Path
 
-from .whole_files import written_whole
+from ..files.whole_files import written_whole
 
 FILE = "blender_assets.cats.txt"
 _OURS = uuid.UUID("5d0f6c1e-3b0d-4f6a-9d6e-7a1b6f0c2e94")

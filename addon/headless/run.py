@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import splat_files
-from .batch_report import Report, say, sentence
-from .jobs import Job, JobError, JobQueue, State
+from ..files import splat_files
+from ..jobs import Job, JobError, JobQueue, State
+from ..results.record import make_record
+from ..wire import protocol
 from .output_folder import Entry, OutputFolder, TakenError, problem_of, stamp_of
 from .plan import Task
-from .record import make_record
-from .wire import protocol
+from .report import Report, say, sentence
 from .workers import Here, Outcome, Workers
 
 OUT_OF_ORDER = frozenset({"NO_ENGINE", "NO_HELLO", "BAD_MESSAGE", "MISSING_PACKAGE", "BAD_WEIGHTS"})

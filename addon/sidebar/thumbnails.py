@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import bpy
 import bpy.utils.previews
 
-from .png import png_bytes
+from ..files.png import png_bytes
 
 if TYPE_CHECKING:
     import numpy as np

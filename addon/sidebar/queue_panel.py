@@ -4,12 +4,13 @@
 
 import bpy
 
-from . import session, text, thumbnails
-from .delivery import hold_of
-from .jobs import Job, State
+from .. import session, text
+from ..jobs import Job, State
+from ..results.delivery import hold_of
+from ..translations import told
+from ..wire import protocol
+from . import thumbnails
 from .remedies import remedies_for
-from .translations import told
-from .wire import protocol
 
 WAITING_SHOWN = 6
 FINISHED_SHOWN = 3

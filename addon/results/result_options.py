@@ -10,7 +10,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 
-from .translations import OURS
+from ..translations import OURS
 
 ORIGINS = ("BASE", "CENTER", "MASS")
 SHADINGS = ("SMOOTH", "ANGLE", "FLAT")

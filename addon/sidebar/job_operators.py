@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 import bpy
 from bpy.props import BoolProperty, IntProperty, StringProperty
 
-from . import queue_panel, session
-from .file_errors import GlbError
-from .jobs import Job, JobError, State
-from .translations import told
-from .wire import protocol
+from .. import session
+from ..files.file_errors import GlbError
+from ..jobs import Job, JobError, State
+from ..translations import told
+from ..wire import protocol
+from . import queue_panel
 
 
 class GAUSSMITH_OT_import_result(bpy.types.Operator):

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .wire import protocol
+from ..wire import protocol
 
 RECORD = "gaussmith"
 """Name of the custom property."""

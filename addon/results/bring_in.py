@@ -14,8 +14,9 @@ from typing import Any
 
 import bpy
 
-from . import assets, collision, replace, scene, splats_view
-from .file_errors import SplatPointsError
+from .. import scene
+from ..files.file_errors import SplatPointsError
+from . import assets, collision, replace, splats_view
 from .record import read_record, write_record
 from .result_options import ResultChoice
 
@@ -116,7 +117,7 @@ def _with_hull(ob: bpy.types.Object, choice: ResultChoice) -> list[str]:
 
 def _with_splats(ob: bpy.types.Object, source: Path, mesh_file: str | Path) -> list[str]:
     """Keeps the splats' file, and what it takes to show them over the mesh."""
-    from .glb import read_glb
+    from ..files.glb import read_glb
 
     try:
         kept = splats_view.keep_file(source, ob.name)
