@@ -13,7 +13,6 @@ trusted: an entry that is damaged, or names a file outside its folder, is left a
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -122,6 +121,8 @@ class History:
 
     def keep_picture(self, data: bytes, name: str) -> Path:
         """A copy of a picture under a file name; the same bytes are written once. Raises `OSError`."""
+        import hashlib  # here, as it loads a library of ciphers
+
         target = self.folder / _PICTURES / hashlib.sha256(data).hexdigest()[:32] / name
         if not target.is_file():
             _write(target, data)

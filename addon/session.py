@@ -9,7 +9,6 @@ import atexit
 import shutil
 import tempfile
 import time
-import traceback
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -193,6 +192,8 @@ def _tick() -> float | None:
     try:
         return _step(_session)
     except Exception as error:
+        import traceback
+
         traceback.print_exc()
         what = f"The add-on failed in a way it does not know: {type(error).__name__}: {error}."
         hint = "Try once more; if it fails again, please report it together with the log."

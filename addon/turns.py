@@ -7,7 +7,6 @@ Where the folder cannot be used, everybody works at once: a courtesy must not ke
 """
 
 import contextlib
-import hashlib
 import os
 import re
 import tempfile
@@ -100,6 +99,8 @@ class Turns:
 
 def turns_folder(card: str) -> Path:
     """The folder shared by all Blenders of this user for one card."""
+    import hashlib  # here, as it loads a library of ciphers
+
     user = os.getuid() if os.name != "nt" else os.environ.get("USERNAME", "")
     return Path(tempfile.gettempdir(), f"gaussmith-turns-{user}", hashlib.sha256(card.encode()).hexdigest()[:16])
 

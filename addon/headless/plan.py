@@ -2,7 +2,6 @@
 """What a batch makes from the files, folders and patterns it is given, and how the meshes are called. No bpy."""
 
 import glob
-import hashlib
 import os
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -134,6 +133,8 @@ def usable_name(name: str) -> str:
     """A name that file systems, Blender and the engine take: no control characters, not too long."""
     clean = "".join("_" if unicodedata.category(char) in ("Cc", "Cs") else char for char in name)
     if len(clean.encode()) > LONGEST_NAME:
+        import hashlib  # here, as it loads a library of ciphers
+
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         clean = clean.encode()[: LONGEST_NAME - 9].decode("utf-8", "ignore") + "-" + digest
     return clean

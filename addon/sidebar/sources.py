@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import bpy
 
@@ -67,7 +66,8 @@ def picture_named(text: str) -> Path | None:
     for line in text.splitlines()[:8]:
         line = line.strip().strip("\"'")
         if line.lower().startswith("file:"):
-            from urllib.request import url2pathname  # here, as it loads all of HTTP
+            from urllib.parse import urlsplit  # here, as they load all of HTTP
+            from urllib.request import url2pathname
 
             line = url2pathname(urlsplit(line).path if os.name != "nt" else line[5:])
         try:

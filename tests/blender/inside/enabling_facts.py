@@ -15,7 +15,10 @@ from tests.blender.inside.harness import Results, run_all
 RESULTS, FOLDER = (Path(argument) for argument in sys.argv[sys.argv.index("--") + 1 :])
 SPARED = (
     "numpy",
+    "hashlib",
     "http",
+    "traceback",
+    "urllib.parse",
     "urllib.request",
     "concurrent.futures",
     "addon.batch",
