@@ -6,24 +6,25 @@ The environment can make the generator misbehave: BALLOON_SLEEP seconds of work,
 BALLOON_PRINT to write to stdout from Python and from below it.
 """
 
+from __future__ import annotations
+
 import builtins
 import os
 import sys
 import time
 from pathlib import Path
-
-import numpy as np
-from scipy.ndimage import binary_erosion
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from engine.cli import main
 from engine.conventions import OBJECT_EXTENT
 from engine.errors import WeightsError
-from engine.fields.gaussians import Gaussians
-from engine.generators.base import Imagined, Report, silent
-from engine.image.frame import frame
-from engine.image.inflate import inflate
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from engine.generators.base import Imagined, Report
 
 SIDE = 64
 
@@ -34,6 +35,15 @@ class Balloon:
     name = "balloon"
 
     def generate(self, prompt: np.ndarray, *, seed: int = 0, report: Report | None = None) -> Imagined:
+        # Loaded here, so that commands which make nothing start as fast as the product.
+        import numpy as np
+        from scipy.ndimage import binary_erosion
+
+        from engine.fields.gaussians import Gaussians
+        from engine.generators.base import Imagined, silent
+        from engine.image.frame import frame
+        from engine.image.inflate import inflate
+
         misbehave(report or silent)
         picture = frame(prompt, SIDE).rgba
         inside = picture[..., 3] > 0.5

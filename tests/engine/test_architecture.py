@@ -5,6 +5,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -70,15 +71,21 @@ def modules(folder: Path) -> dict[str, Path]:
     return {".".join(path.relative_to(folder).with_suffix("").parts): path for path in files}
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
     """All that a file imports, also in functions; `from a.b import c` gives `a.b.c`, relative ones begin with a dot."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
-    return found
+    return frozenset(found)
 
 
 def is_in(name: str, parts: tuple[str, ...]) -> bool:
@@ -104,39 +111,44 @@ def allowed(module: str) -> tuple[str, ...]:
 ENGINE_MODULES = {name: path for name, path in modules(ENGINE).items() if not name.endswith("__init__")}
 
 
-@pytest.mark.parametrize("module", [name for name in ENGINE_MODULES if name not in STANDARD_LIBRARY_ONLY])
-def test_imports_point_one_way(module):
-    own = {name.removeprefix("engine.") for name in imports(ENGINE_MODULES[module]) if is_in(name, ("engine",))}
-    forbidden = {name for name in own if not is_in(name, allowed(module))}
-    assert not forbidden, f"engine/{module} may import {allowed(module)}; see engine/DESIGN.md"
+def test_imports_point_one_way():
+    """Each part of the engine may import those of ALLOWED; see engine/DESIGN.md."""
+    wrong = {}
+    for module in ENGINE_MODULES.keys() - STANDARD_LIBRARY_ONLY:
+        own = {name.removeprefix("engine.") for name in imports(ENGINE_MODULES[module]) if is_in(name, ("engine",))}
+        if forbidden := {name for name in own if not is_in(name, allowed(module))}:
+            wrong[module] = forbidden
+    assert wrong == {}
 
 
-@pytest.mark.parametrize("module", STANDARD_LIBRARY_ONLY)
-def test_the_ground_floor_needs_the_standard_library_only(module):
-    names = imports(ENGINE_MODULES[module])
-    foreign = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
-    assert {name for name in foreign if not is_in(name, ("engine.errors",))} == set()
+def test_the_ground_floor_needs_the_standard_library_only():
+    for module in STANDARD_LIBRARY_ONLY:
+        names = imports(ENGINE_MODULES[module])
+        foreign = {name for name in names if name.split(".")[0] not in sys.stdlib_module_names}
+        assert {name for name in foreign if not is_in(name, ("engine.errors",))} == set(), module
 
 
-@pytest.mark.parametrize("module", ENGINE_MODULES)
-def test_inside_the_engine_imports_are_absolute(module):
-    assert [name for name in imports(ENGINE_MODULES[module]) if name.startswith(".")] == []
+def test_inside_the_engine_imports_are_absolute():
+    assert [name for name, path in ENGINE_MODULES.items() if any(word[0] == "." for word in imports(path))] == []
 
 
-@pytest.mark.parametrize("module", [name for name in ENGINE_MODULES if not is_training(name) and name != "cli"])
-def test_what_makes_meshes_names_no_torch_and_nothing_that_imports_it(module):
-    names = imports(ENGINE_MODULES[module])
-    assert [name for name in names if is_in(name, TORCH)] == []
-    own = {name.removeprefix("engine.") for name in names if is_in(name, ("engine",))}
-    reached = {other for name in own for other in ENGINE_MODULES if name == other or name.startswith(other + ".")}
-    assert [other for other in reached if is_training(other)] == []
+def test_what_makes_meshes_names_no_torch_and_nothing_that_imports_it():
+    wrong = {}
+    for module, path in ENGINE_MODULES.items():
+        if is_training(module) or module == "cli":
+            continue
+        own = {name.removeprefix("engine.") for name in imports(path) if is_in(name, ("engine",))}
+        reached = {other for name in own for other in ENGINE_MODULES if name == other or name.startswith(other + ".")}
+        found = [name for name in imports(path) if is_in(name, TORCH)] + [n for n in reached if is_training(n)]
+        if found:
+            wrong[module] = found
+    assert wrong == {}
 
 
 def test_the_command_line_imports_training_inside_functions_only():
-    top = ast.parse(ENGINE_MODULES["cli"].read_text(encoding="utf-8"))
-    top.body = [node for node in top.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    names = {alias.name for node in top.body if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module or "" for node in top.body if isinstance(node, ast.ImportFrom)}
+    top = parsed(ENGINE_MODULES["cli"]).body
+    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}
     assert [name for name in names if is_training(name.removeprefix("engine."))] == []
 
 
@@ -152,29 +164,23 @@ def test_every_module_that_makes_meshes_loads_where_torch_is_not_installed():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", [name for name in modules(ROOT / "addon")])
-def test_the_addon_takes_only_the_wire_from_the_engine(module):
-    names = imports(ROOT / "addon" / Path(*module.split(".")).with_suffix(".py"))
-    of_engine = {name.lstrip(".") for name in names if is_in(name.lstrip("."), ("engine",))}
-    assert {name for name in of_engine if not is_in(name, ("engine.protocol",))} == set()
+def test_the_addon_takes_only_the_wire_from_the_engine():
     heavy = ("numba", "onnxruntime", "scipy", "skimage", "trimesh", "xatlas", "PIL", *TORCH)
-    assert [name for name in names if is_in(name, heavy)] == []
+    wrong = {}
+    for module, path in modules(ROOT / "addon").items():
+        of_engine = {name.lstrip(".") for name in imports(path) if is_in(name.lstrip("."), ("engine",))}
+        found = {name for name in of_engine if not is_in(name, ("engine.protocol",))}
+        found |= {name for name in imports(path) if is_in(name, heavy)}
+        if found:
+            wrong[module] = found
+    assert wrong == {}
 
 
-WITHOUT_BLENDER = [
-    path
-    for path in sorted((ROOT / "addon").rglob("*.py"))
-    if "No bpy." in (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
-]
-
-
-def test_the_engine_is_spoken_with_without_blender():
-    assert {"jobs", "client", "environment", "wire"} <= {path.stem for path in WITHOUT_BLENDER}
-
-
-@pytest.mark.parametrize("path", WITHOUT_BLENDER, ids=lambda path: path.stem)
-def test_what_says_it_needs_no_blender_knows_none(path):
-    assert [name for name in imports(path) if is_in(name, ("bpy", "mathutils"))] == []
+def test_what_says_it_needs_no_blender_knows_none():
+    files = modules(ROOT / "addon").values()
+    without = [path for path in files if "No bpy." in (ast.get_docstring(parsed(path)) or "")]
+    assert {"jobs", "client", "environment", "wire"} <= {path.stem for path in without}
+    assert [path.name for path in without if any(is_in(name, ("bpy", "mathutils")) for name in imports(path))] == []
 
 
 # --- What every file holds -------------------------------------------------------------------------------------------
@@ -207,13 +213,14 @@ def test_no_file_names_a_machine_or_a_registry():
     assert found == []
 
 
+BEGINNING = re.compile(r'(?:#!.*\n)?# SPDX-License-Identifier: GPL-3\.0-or-later\n(?:#.*\n)*\s*(r?"""\S)?')
+
+
 def test_every_python_file_begins_with_its_licence_and_says_what_it_is():
     wrong = []
     for path in repository_files():
-        if path.suffix != ".py":
-            continue
-        text = path.read_text(encoding="utf-8")
-        licensed = "SPDX-License-Identifier: GPL-3.0-or-later" in "\n".join(text.splitlines()[:2])
-        if not licensed or (path.name != "__init__.py" and not ast.get_docstring(ast.parse(text))):
-            wrong.append(str(path.relative_to(ROOT)))
+        if path.suffix == ".py":
+            begins = BEGINNING.match(path.read_text(encoding="utf-8"))
+            if not begins or (path.name != "__init__.py" and not begins[1]):
+                wrong.append(str(path.relative_to(ROOT)))
     assert wrong == []
