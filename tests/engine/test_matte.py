@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The object is found on plain, graded and grainy backgrounds; where that cannot be trusted, the matte says so."""
 
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -20,6 +21,7 @@ def coordinates(side=SIDE):
     return x, y
 
 
+@cache
 def cup(side=SIDE, supersample=4):
     """Coverage [side, side] of a cup: a body, and a handle one can see through."""
     x, y = coordinates(side * supersample)
@@ -27,7 +29,9 @@ def cup(side=SIDE, supersample=4):
     radius = np.hypot(x - 0.42, (y - 0.0) / 1.1)
     handle = (radius < 0.3) & (radius > 0.2)
     covered = (body | handle).astype(np.float32)
-    return covered.reshape(side, supersample, side, supersample).mean((1, 3))
+    coverage = covered.reshape(side, supersample, side, supersample).mean((1, 3))
+    coverage.flags.writeable = False
+    return coverage
 
 
 def decorated(side=SIDE):
@@ -90,7 +94,7 @@ def overlap(alpha, truth):
 
 
 @pytest.mark.parametrize("background", BACKGROUNDS)
-@pytest.mark.parametrize(("noise", "jpeg"), [(0, 0), (0.015, 0), (0.04, 0), (0.01, 75)])
+@pytest.mark.parametrize(("noise", "jpeg"), [(0, 0), (0.04, 0), (0.01, 75)])
 def test_the_object_is_found(background, noise, jpeg):
     cut = matte(composed(BACKGROUNDS[background](), noise, jpeg))
     assert overlap(cut.rgba[..., 3], cup()) > 0.94

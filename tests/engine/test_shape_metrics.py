@@ -24,10 +24,10 @@ surface_distance = importlib.import_module("surface_distance")
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch):
     """Fewer points and smaller pictures: facts stay facts."""
-    monkeypatch.setattr(metrics, "SAMPLES", 20_000)
-    monkeypatch.setattr(metrics, "EYES", 40)
+    monkeypatch.setattr(metrics, "SAMPLES", 5_000)
+    monkeypatch.setattr(metrics, "EYES", 24)
     monkeypatch.setattr(metrics, "LEAST_EYES", 1)
-    monkeypatch.setattr(metrics, "EYE_SIZE", 256)
+    monkeypatch.setattr(metrics, "EYE_SIZE", 128)
     monkeypatch.setattr(metrics, "SIZE", 128)
 
 
