@@ -13,6 +13,7 @@ SCRIPTS = (
     "splat_facts.py",
     "life_facts.py",
     "result_facts.py",
+    "kept_facts.py",
     "interface_facts.py",
     "enabling_facts.py",
     "sidebar_facts.py",
