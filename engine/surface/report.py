@@ -33,9 +33,9 @@ class MeshReport:
     charts: int | None = None  # pieces of the surface in the texture
     uv_coverage: float | None = None  # part of the texture that charts cover
     uv_overlap: float | None = None  # part of the covered texels that more than one face covers
-    uv_mirrored: float | None = None  # part of the charts' area that is mirrored
-    uv_stretch: float | None = None  # L2 stretch, 1 at best (Sander et al. 2001)
-    texels_per_unit: float | None = None  # along a line on the surface, root mean square, per object unit
+    uv_mirrored: float | None = None  # part of the charts' area that is mirrored; of charts with an area
+    uv_stretch: float | None = None  # L2 stretch, 1 at best (Sander et al. 2001); of surface and charts with an area
+    texels_per_unit: float | None = None  # along a line on the surface, root mean square, per object unit; alike
     texels_per_metre: float | None = None
 
     def as_dict(self) -> dict:
@@ -89,16 +89,18 @@ def _uv_figures(mesh: Mesh, texture_size: int | None, size_m: float | None) -> d
     b, c = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     turns = 0.5 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])  # negative where not mirrored: v runs down
     flat_area = float(np.abs(turns).sum())
+    area = float(np.linalg.norm(_crossed(mesh.vertices[mesh.faces]), axis=1).sum() / 2)
     figures = {
         "charts": len(np.unique(parts(mesh)[mesh.faces[:, 0]])),
         "uv_coverage": float(covered.mean()),
         "uv_overlap": float((counts > 1).sum() / max(covered.sum(), 1)),
-        "uv_mirrored": float(turns[turns > 0].sum() / max(flat_area, 1e-30)),
-        "uv_stretch": _stretch(mesh.vertices[mesh.faces].astype(np.float64), corners),
+        "uv_mirrored": float(turns[turns > 0].sum() / flat_area) if flat_area else None,
     }
+    if not area or not flat_area:
+        return figures
+    figures["uv_stretch"] = _stretch(mesh.vertices[mesh.faces].astype(np.float64), corners)
     if texture_size:
-        area = float(np.linalg.norm(_crossed(mesh.vertices[mesh.faces]), axis=1).sum() / 2)
-        density = texture_size * np.sqrt(flat_area / max(area, 1e-30))
+        density = texture_size * np.sqrt(flat_area / area)
         figures["texels_per_unit"] = float(density)
         if size_m:
             low, high = mesh.bounds()
@@ -112,19 +114,19 @@ def _stretch(points: Array, corners: Array) -> float:
     For a face q1 q2 q3 with texture coordinates (s_i, t_i) the map's derivatives are
     S_s = (q1 (t2 - t3) + q2 (t3 - t1) + q3 (t1 - t2)) / 2A and S_t alike; L2(T)^2 = (S_s . S_s + S_t . S_t) / 2, and
     L2(M)^2 is its mean over the surface's area, times the ratio of areas. Faces of no area on the surface count
-    nothing, and those of none in the texture as if they had a thousandth of the usual share.
+    nothing, and those of none in the texture as if they had a thousandth of the usual share. Both areas are above 0.
     """
     s, t = corners[:, :, 0], corners[:, :, 1]
     twice = (s[:, 1] - s[:, 0]) * (t[:, 2] - t[:, 0]) - (s[:, 2] - s[:, 0]) * (t[:, 1] - t[:, 0])
     areas = np.linalg.norm(_crossed(points), axis=1) / 2
-    share = np.abs(twice).sum() / 2 / max(areas.sum(), 1e-30)
+    share = np.abs(twice).sum() / 2 / areas.sum()
     twice = np.maximum(np.abs(twice), 2e-3 * share * areas)
     along_s = sum(points[:, i] * (t[:, (i + 1) % 3] - t[:, (i + 2) % 3])[:, None] for i in range(3))
     along_t = sum(points[:, i] * (s[:, (i + 2) % 3] - s[:, (i + 1) % 3])[:, None] for i in range(3))
     solid = areas > 0
     squares = (np.einsum("fi,fi->f", along_s, along_s) + np.einsum("fi,fi->f", along_t, along_t))[solid]
     squares /= 2 * twice[solid] ** 2
-    return float(np.sqrt((squares * areas[solid]).sum() / max(areas.sum(), 1e-30) * share))
+    return float(np.sqrt((squares * areas[solid]).sum() / areas.sum() * share))
 
 
 def _crossed(corners: Array) -> Array:

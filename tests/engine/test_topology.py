@@ -279,6 +279,17 @@ def test_the_report_of_a_flat_square_with_known_uvs():
     assert folded.uv_overlap == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("without", ["surface", "charts"])
+def test_no_stretch_is_told_of_what_has_no_area(without):
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0]], np.float32) * (without != "surface")
+    uvs = np.array([[0, 0], [0.5, 0], [0.5, 0.5]], np.float32) * (without != "charts")
+    report = mesh_report(Mesh(vertices, np.array([[0, 1, 2]], np.int32), uvs=uvs), 512, 1.0)
+    assert (report.uv_stretch, report.texels_per_unit, report.texels_per_metre) == (None, None, None)
+    assert report.uv_mirrored == (None if without == "charts" else 1)
+    assert report.area == (0 if without == "surface" else 0.5)
+
+
 def test_the_report_is_plain_numbers():
     report = mesh_report(sphere_mesh(10)).as_dict()
     assert all(value is None or type(value) in (int, float, bool) for value in report.values())

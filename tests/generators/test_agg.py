@@ -234,7 +234,7 @@ def test_exported_network_equals_the_torch_one(exported):
 @pytest.mark.slow
 def test_a_network_that_is_exported_wrongly_leaves_no_file(tmp_path):
     """Weights that float16 does not hold come out different: nothing is written."""
-    network = nn.Linear(512, 4)
+    network = nn.Linear(512, 4).eval()
     nn.init.normal_(network.weight, std=1e-9)  # below what float16 knows
     sample = {"x": np.ones((1, 512), np.float32)}
     nn.init.zeros_(network.bias)
