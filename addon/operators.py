@@ -14,7 +14,6 @@ from .headless.plan import PICTURE_SUFFIXES
 from .jobs import Job
 from .options import PictureOptions, SplatOptions
 from .results.result_options import seeds
-from .sidebar import thumbnails
 from .translations import told
 
 
@@ -50,8 +49,6 @@ def _submit(pictures: list[Path], context: bpy.types.Context, **choice) -> list[
     """A job for each variant of each picture; their objects stand in a row."""
     settings = context.scene.gaussmith
     first = choice.pop("seed", settings.seed)
-    for picture in pictures:
-        thumbnails.prepare(str(picture))
     wanted = [(picture, seed) for picture in pictures for seed in seeds(first, settings.variants)]
     return [
         session.submit_picture(picture, context, index, seed=seed, **choice)

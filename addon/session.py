@@ -120,6 +120,7 @@ def _submit(request: Any, name: str, context: bpy.types.Context, shift: float = 
     except OSError as error:
         place = f"There is no writing in {_session.folder.parent}: {error.strerror or error}."
         job.fail(JobError("CANNOT_WRITE", place, "Free some space, or choose another folder for temporary files."))
+    thumbnails.prepare(getattr(request, "picture", ""))
     wake()
     return job
 

@@ -14,6 +14,8 @@ from .remedies import remedies_for
 
 WAITING_SHOWN = 6
 FINISHED_SHOWN = 3
+WITH_THUMBNAILS = 64
+"""Jobs from the head of the queue on whose pictures are shown beside their names; those behind have an icon."""
 
 _show_all = False
 
@@ -92,6 +94,12 @@ def _draw_name(layout: bpy.types.UILayout, job: Job, icon: str) -> None:
         layout.label(text=text.shown(job.name), icon=icon, translate=False)
 
 
+def _pictures_shown() -> list[str]:
+    """The pictures of the next jobs, each once."""
+    pictures = (getattr(job.request, "picture", "") for job in session.jobs().jobs if job.active)
+    return list(dict.fromkeys(pictures))[:WITH_THUMBNAILS]
+
+
 def _draw_waiting(layout: bpy.types.UILayout, waiting: list[Job]) -> None:
     if not waiting:
         return
@@ -165,4 +173,11 @@ def _draw_texture_hint(layout: bpy.types.UILayout, context: bpy.types.Context) -
         layout.operator("gaussmith.show_texture", icon="TEXTURE")
 
 
-register, unregister = bpy.utils.register_classes_factory((GAUSSMITH_PT_queue,))
+def register() -> None:
+    bpy.utils.register_class(GAUSSMITH_PT_queue)
+    thumbnails.in_use.append(_pictures_shown)
+
+
+def unregister() -> None:
+    thumbnails.in_use.remove(_pictures_shown)
+    bpy.utils.unregister_class(GAUSSMITH_PT_queue)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 LARGEST = 40_000_000
 """Bytes of a picture file beyond which no thumbnail is made of it."""
-KEPT = 96
+SPARE = 12
+"""Thumbnails kept of pictures that are not in use any more: Blender holds 256 KiB for each."""
 SIDE = 256
 """Pixels of a mesh's thumbnail, in both directions."""
 MOST_CORNERS = 1_500_000
@@ -29,6 +31,9 @@ _TOWARDS_LIGHT = (0.6, -1.0, 1.2)
 _DARKEST = 0.45
 _VERTEX = "void main() { seen_uv = uv; seen_light = light; gl_Position = vec4(pos, 1.0); }"
 _FRAGMENT = "void main() { color = vec4(texture(image, seen_uv).rgb * seen_light, 1.0); }"
+
+in_use: list[Callable[[], Iterable[str]]] = []
+"""Each tells pictures that are shown, or will be soon; their thumbnails stay, as those of the wells do."""
 
 _previews: bpy.utils.previews.ImagePreviewCollection | None = None
 
@@ -51,10 +56,10 @@ def prepare(path: str) -> None:
             return
     except (OSError, ValueError):
         return  # not there, or no path at all: the panel shows no thumbnail, and Generate says why
-    if len(_previews) >= KEPT:
-        in_wells = {scene.gaussmith.picture for scene in bpy.data.scenes}
-        del _previews[next((other for other in _previews if other not in in_wells), next(iter(_previews)))]
     _previews.load(path, str(file), "IMAGE")
+    used = {path, *(scene.gaussmith.picture for scene in bpy.data.scenes)}.union(*(pictures() for pictures in in_use))
+    for old in [other for other in _previews if other not in used][:-SPARE]:
+        del _previews[old]
 
 
 def icon(path: str) -> int:

@@ -254,17 +254,31 @@ def fact_a_picture_dropped_on_the_sidebar_fills_the_well_and_nothing_begins():
     yield 0.1
 
 
-def fact_the_wells_thumbnail_outlives_many_others():
+def fact_thumbnails_in_use_stay_and_others_make_room():
     thumbnails = part("sidebar.thumbnails")
+
+    def prepared(word: str) -> list[str]:
+        """Those of many new pictures that have a thumbnail after all were prepared."""
+        paths = [str(FOLDER / f"{word} {number}.png") for number in range(4 * thumbnails.SPARE)]
+        for path in paths:
+            Path(path).write_bytes((FOLDER / "dog.png").read_bytes())
+            thumbnails.prepare(path)
+        assert [path for path in paths if thumbnails.icon(path)] == paths[-thumbnails.SPARE - 1 :]
+        return paths
+
+    yield from with_open_history()
+    yield from history_of(FOLDER / "history of three", 3)
+    first, behind = generate("slow"), generate("dog")
     settings().picture = str(FOLDER / "cat.png")
-    for number in range(2 * thumbnails.KEPT):
-        path = FOLDER / f"many {number}.png"
-        path.write_bytes((FOLDER / "dog.png").read_bytes())
-        thumbnails.prepare(str(path))
-    assert thumbnails.icon(settings().picture) > 0
-    assert thumbnails.icon(str(path)) > 0
-    assert thumbnails.icon(str(FOLDER / "many 0.png")) == 0
-    yield 0.1
+    prepared("many")
+    in_use = [settings().picture, first.request.picture, behind.request.picture]
+    in_use += [entry.thumbnail for entry in part("sidebar.history_panel").view.shown]
+    assert len(in_use) == 6
+    assert all(thumbnails.icon(path) for path in in_use)
+    call(bpy.ops.gaussmith.cancel_all)
+    yield lambda: not jobs().busy
+    prepared("more")
+    assert not thumbnails.icon(behind.request.picture)
 
 
 def fact_names_of_any_kind_are_drawn():
