@@ -25,7 +25,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, seconds: float = 5) -> bool:
+def gone(pid: int, seconds: float = 30) -> bool:
     """Whether a process ends within some seconds."""
     end = time.monotonic() + seconds
     while alive(pid) and time.monotonic() < end:

@@ -2,9 +2,11 @@
 """The engine's process: it starts, speaks, and never outlives the one that started it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from addon.wire import protocol
 from .conftest import FAKE, alive, fake_command, gone
 
 
-def until(engine: EngineProcess, kind: type, seconds: float = 10):
+def until(engine: EngineProcess, kind: type, seconds: float = 60):
     """The first event of a kind."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -83,7 +85,7 @@ def test_a_killed_engine_is_noticed_at_once(engines):
     engine = engines()
     until(engine, protocol.Hello)
     os.kill(engine.pid, signal.SIGKILL)
-    event = until(engine, Exited, 2)
+    event = until(engine, Exited)
     assert "SIGKILL" in event.message
     assert "memory ran out" in event.hint
     assert not engine.alive
@@ -96,7 +98,7 @@ def test_helpers_of_a_killed_engine_die_with_it_even_when_they_hold_the_pipe(eng
     helper = int(engine.log_tail().split("helper ")[1].split()[0])
     assert alive(helper)
     os.kill(engine.pid, signal.SIGKILL)
-    until(engine, Exited, 5)
+    until(engine, Exited)
     assert gone(helper)
 
 
@@ -114,26 +116,36 @@ def test_a_cancel_without_answer_ends_the_engine(engines, tmp_path, monkeypatch)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["hang", "frozen"])
 def test_two_seconds_after_a_cancel_the_machine_is_free_whatever_the_engine_does(engines, tmp_path, name):
-    engine = engines()
-    engine.send(generate(tmp_path, name))
-    until(engine, protocol.Progress)
-    begin = time.monotonic()
-    engine.cancel("1")
-    until(engine, Exited)
-    assert time.monotonic() - begin < 2
-    assert not alive(engine.pid)
+    seconds = []
+    while not seconds or seconds[-1] >= 2:
+        assert len(seconds) < 3  # what else the machine does may hold one of them up, but not all
+        engine = engines()
+        engine.send(generate(tmp_path, name))
+        until(engine, protocol.Progress)
+        begin = time.monotonic()
+        engine.cancel("1")
+        until(engine, Exited)
+        seconds.append(time.monotonic() - begin)
+        assert not alive(engine.pid)
 
 
-def test_an_engine_is_ended_without_waiting_for_it(engines):
+def test_an_engine_is_ended_without_waiting_for_it(engines, monkeypatch):
+    monkeypatch.setattr(client, "LEAVE_GRACE_SECONDS", 0.6)
     engine = engines()
     until(engine, protocol.Hello)
+    os.kill(engine.pid, signal.SIGSTOP)  # it does not leave by itself
     begin = time.monotonic()
     engine.end("UNLOADED", "The engine was unloaded.", "")
-    assert time.monotonic() - begin < 0.2
+    assert time.monotonic() - begin < 0.5
     assert not engine.alive
     assert not engine.send(protocol.Ask())
-    assert until(engine, Exited, 2).code == "UNLOADED"
+    assert until(engine, Exited).code == "UNLOADED"
     assert not alive(engine.pid)
+
+
+def bytes_read() -> int:
+    """By this process, so far. Linux only."""
+    return int(re.findall(r"rchar: (\d+)", Path("/proc/self/io").read_text())[0])
 
 
 def test_a_long_log_is_read_from_its_end_only(engines):
@@ -144,9 +156,9 @@ def test_a_long_log_is_read_from_its_end_only(engines):
         log.truncate(1 << 31)
         log.seek(0, os.SEEK_END)
         log.write(b"\nthe last words\n")
-    begin = time.monotonic()
+    before = bytes_read()
     assert engine.log_tail().endswith("the last words")
-    assert time.monotonic() - begin < 0.5  # two gigabytes would take longer
+    assert bytes_read() - before < 1_000_000
     engine.log.unlink()
 
 
@@ -194,22 +206,21 @@ def test_an_engine_that_was_not_even_started_can_be_ended(engines, how):
     else:
         engine.end("UNLOADED", "The engine was unloaded.", "")
         assert until(engine, Exited).code == "UNLOADED"
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 20
     assert not alive(engine.pid)
 
 
 def test_starting_an_engine_does_not_wait_for_it(engines, monkeypatch):
-    starting = subprocess.Popen
+    starting, may_start = subprocess.Popen, threading.Event()
 
     def slow_machine(*arguments, **options):
-        time.sleep(0.3)
+        assert may_start.wait(60)
         return starting(*arguments, **options)
 
     monkeypatch.setattr(client.subprocess, "Popen", slow_machine)
-    begin = time.monotonic()
     engine = engines()
     assert engine.poll() == []
-    assert time.monotonic() - begin < 0.25
+    may_start.set()
     until(engine, protocol.Hello)
 
 

@@ -55,13 +55,13 @@ def test_it_is_ended_with_its_helpers_when_nobody_waits_any_more(tmp_path):
     helper = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])"
     told = tmp_path / "pid"
     examination = examine(f"{helper}; open({str(told)!r}, 'w').write(str(p.pid)); time.sleep(60)")
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not (told.is_file() and told.read_text()):
         assert time.monotonic() < end
         time.sleep(0.02)
     begin = time.monotonic()
     examination.stop()
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 20  # it would sleep for 60
     assert not alive(examination.pid)
     assert gone(int(told.read_text()))
 

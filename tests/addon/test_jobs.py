@@ -15,14 +15,14 @@ from addon.jobs import JobQueue, State
 from addon.turns import Turns
 from addon.wire import protocol
 
-from .conftest import alive
+from .conftest import alive, gone
 
 
 def submit(jobs: JobQueue, tmp_path: Path, name: str = "cat"):
     return jobs.submit(protocol.Generate("", f"/pictures/{name}.png", str(tmp_path / f"{name}.glb")), name)
 
 
-def pump_until(jobs: JobQueue, condition, seconds: float = 10) -> None:
+def pump_until(jobs: JobQueue, condition, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -32,7 +32,7 @@ def pump_until(jobs: JobQueue, condition, seconds: float = 10) -> None:
 
 def assert_next_job_works(jobs: JobQueue, tmp_path: Path) -> None:
     job = submit(jobs, tmp_path, "next")
-    assert jobs.wait(job, 10) is State.READY, job.error
+    assert jobs.wait(job, 60) is State.READY, job.error
 
 
 def test_a_job_passes_through_its_states_and_reports_progress(jobs, tmp_path):
@@ -56,21 +56,21 @@ def test_jobs_run_one_after_another_in_one_engine(jobs, engines, tmp_path):
     jobs.pump()
     assert (first.state, second.state) == (State.STARTING, State.QUEUED)
     assert jobs.waiting == [second, third]
-    jobs.wait(third, 10)
+    jobs.wait(third, 60)
     assert [job.state for job in jobs.jobs] == [State.READY] * 3
     assert len(engines.all) == 1
 
 
 def test_warnings_are_kept_with_the_job(jobs, tmp_path):
     job = submit(jobs, tmp_path, "notice")
-    jobs.wait(job, 10)
+    jobs.wait(job, 60)
     assert job.state is State.READY
     assert "background" in job.notices[0]
 
 
 def test_an_error_of_the_engine_fails_the_job_and_keeps_the_engine(jobs, engines, tmp_path):
     job = submit(jobs, tmp_path, "fail")
-    assert jobs.wait(job, 10) is State.FAILED
+    assert jobs.wait(job, 60) is State.FAILED
     assert (job.error.code, job.error.hint) == ("BAD_PICTURE", "Choose a PNG or JPEG.")
     assert_next_job_works(jobs, tmp_path)
     assert len(engines.all) == 1
@@ -79,11 +79,11 @@ def test_an_error_of_the_engine_fails_the_job_and_keeps_the_engine(jobs, engines
 def test_a_crash_fails_the_job_with_the_tail_of_the_log(jobs, engines, tmp_path):
     job = submit(jobs, tmp_path, "crash")
     waiting = submit(jobs, tmp_path, "behind")
-    assert jobs.wait(job, 10) is State.FAILED
+    assert jobs.wait(job, 60) is State.FAILED
     assert job.error.code == "ENGINE_DIED"
     assert "exit code 17" in job.error.message
     assert "the fake engine crashes now" in job.error.detail
-    assert jobs.wait(waiting, 10) is State.READY
+    assert jobs.wait(waiting, 60) is State.READY
     assert len(engines.all) == 2
 
 
@@ -93,22 +93,22 @@ def test_the_engine_can_be_killed_at_any_moment(jobs, engines, tmp_path, stage):
     job = submit(jobs, tmp_path, "slow" if stage else "cat")
     pump_until(jobs, lambda: job.stage == stage and jobs.engine is not None)
     os.kill(engines.all[-1].pid, signal.SIGKILL)
-    assert jobs.wait(job, 10) is State.FAILED
+    assert jobs.wait(job, 60) is State.FAILED
     assert "SIGKILL" in job.error.message
     assert not (tmp_path / "slow.glb").exists()
     assert_next_job_works(jobs, tmp_path)
 
 
 def test_an_idle_engine_that_was_killed_costs_no_job(jobs, engines, tmp_path):
-    jobs.wait(submit(jobs, tmp_path), 10)
+    jobs.wait(submit(jobs, tmp_path), 60)
     os.kill(engines.all[0].pid, signal.SIGKILL)
-    time.sleep(0.2)
+    assert gone(engines.all[0].pid)
     assert_next_job_works(jobs, tmp_path)
 
 
 def test_a_line_that_is_no_message_fails_the_job_saying_what_was_found(jobs, tmp_path):
     job = submit(jobs, tmp_path, "garbage")
-    assert jobs.wait(job, 10) is State.FAILED
+    assert jobs.wait(job, 60) is State.FAILED
     assert "Segmentation fault" in job.error.message
     assert_next_job_works(jobs, tmp_path)
 
@@ -116,7 +116,7 @@ def test_a_line_that_is_no_message_fails_the_job_saying_what_was_found(jobs, tmp
 def test_another_protocol_fails_the_job_with_a_sentence(jobs, tmp_path, monkeypatch):
     monkeypatch.setenv("GAUSSMITH_FAKE", "protocol")
     job = submit(jobs, tmp_path)
-    assert jobs.wait(job, 10) is State.FAILED
+    assert jobs.wait(job, 60) is State.FAILED
     assert "protocol 99" in job.error.message
     monkeypatch.delenv("GAUSSMITH_FAKE")
     assert_next_job_works(jobs, tmp_path)
@@ -128,7 +128,7 @@ def test_an_engine_that_cannot_start_fails_the_job_with_what_to_do(tmp_path):
 
     jobs = JobQueue(no_engine)
     job = submit(jobs, tmp_path)
-    assert jobs.wait(job, 5) is State.FAILED
+    assert jobs.wait(job, 60) is State.FAILED
     assert (job.error.code, job.error.hint) == ("NO_ENGINE", "Choose it in the preferences.")
 
 
@@ -137,23 +137,21 @@ def test_cancel_of_a_running_job_ends_it_and_keeps_the_engine(jobs, engines, tmp
     pump_until(jobs, lambda: job.stage == "picture")
     jobs.cancel(job)
     assert job.cancelling
-    begin = time.monotonic()
-    assert jobs.wait(job, 10) is State.CANCELLED
-    assert time.monotonic() - begin < 1
+    assert jobs.wait(job, 60) is State.CANCELLED
     assert_next_job_works(jobs, tmp_path)
-    assert len(engines.all) == 1
+    assert len(engines.all) == 1  # it answered in time: else it would have been ended
 
 
 def test_a_result_that_crosses_the_cancel_is_not_taken(jobs, engines, tmp_path):
     job = submit(jobs, tmp_path, "quick")
     pump_until(jobs, lambda: job.state is State.RUNNING)
     output = Path(job.request.output)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not output.is_file():
         assert time.monotonic() < end
         time.sleep(0.01)
     jobs.cancel(job)
-    assert jobs.wait(job, 10) is State.CANCELLED
+    assert jobs.wait(job, 60) is State.CANCELLED
     assert job.result is None
     assert_next_job_works(jobs, tmp_path)
     assert len(engines.all) == 1
@@ -165,7 +163,7 @@ def test_cancel_of_a_hanging_job_ends_the_engine_after_a_grace(jobs, engines, tm
     job = submit(jobs, tmp_path, "hang")
     pump_until(jobs, lambda: job.stage == "picture")
     jobs.cancel(job)
-    assert jobs.wait(job, 10) is State.CANCELLED
+    assert jobs.wait(job, 60) is State.CANCELLED
     assert not alive(engines.all[0].pid)
     assert_next_job_works(jobs, tmp_path)
 
@@ -176,7 +174,7 @@ def test_cancel_of_a_waiting_or_starting_job_is_immediate(jobs, tmp_path):
     jobs.cancel(first)
     jobs.cancel(second)
     assert (first.state, second.state) == (State.CANCELLED, State.CANCELLED)
-    assert jobs.wait(third, 10) is State.READY
+    assert jobs.wait(third, 60) is State.READY
     assert not (tmp_path / "a.glb").exists()
 
 
@@ -186,7 +184,7 @@ def test_a_job_given_up_while_the_engine_starts_does_no_harm_to_the_next(jobs, e
     assert jobs.wait(job, 0.1) is State.FAILED
     assert job.error.code == "TIMEOUT"
     monkeypatch.setenv("GAUSSMITH_FAKE", "")
-    assert jobs.wait(behind, 20) is State.READY, behind.error
+    assert jobs.wait(behind, 60) is State.READY, behind.error
     assert jobs.trouble is None
     assert len(engines.all) == 2
 
@@ -229,7 +227,7 @@ def test_cancelling_all_stops_all_and_starts_none_of_them(jobs, tmp_path):
     pump_until(jobs, lambda: running.stage == "picture")
     jobs.cancel_all()
     assert [job.state for job in waiting] == [State.CANCELLED] * 2
-    assert jobs.wait(running, 10) is State.CANCELLED
+    assert jobs.wait(running, 60) is State.CANCELLED
     assert not jobs.busy
     assert not list(tmp_path.glob("*.glb"))
     assert_next_job_works(jobs, tmp_path)
@@ -238,13 +236,13 @@ def test_cancelling_all_stops_all_and_starts_none_of_them(jobs, tmp_path):
 def test_jobs_say_how_long_they_will_take_once_one_like_them_was_done(jobs, tmp_path):
     first = submit(jobs, tmp_path)
     assert first.remaining is None
-    jobs.wait(first, 10)
+    jobs.wait(first, 60)
     running, waiting = submit(jobs, tmp_path), submit(jobs, tmp_path)
-    assert 0.05 < waiting.remaining < 2
+    assert 0.05 < waiting.remaining < 3 * first.seconds
     pump_until(jobs, lambda: running.stage == "density")
     assert 0 <= running.remaining < first.seconds
     assert waiting.remaining > running.remaining
-    jobs.wait(waiting, 10)
+    jobs.wait(waiting, 60)
     assert (running.remaining, waiting.remaining) == (None, None)
 
 
@@ -269,13 +267,13 @@ def test_an_engine_that_says_nothing_any_more_is_given_up_without_waiting_for_it
 @pytest.mark.slow
 def test_an_engine_that_is_slow_but_speaks_is_not_given_up(jobs, tmp_path):
     jobs.patience = 1.0
-    assert jobs.wait(submit(jobs, tmp_path, "slow"), 10) is State.READY
+    assert jobs.wait(submit(jobs, tmp_path, "slow"), 60) is State.READY
 
 
 @pytest.mark.parametrize(("name", "code"), [("memory", "OUT_OF_MEMORY"), ("disk", "CANNOT_WRITE")])
 def test_a_machine_that_is_full_fails_the_job_only(jobs, engines, tmp_path, name, code):
     job = submit(jobs, tmp_path, name)
-    assert jobs.wait(job, 10) is State.FAILED
+    assert jobs.wait(job, 60) is State.FAILED
     assert (job.error.code, bool(job.error.hint)) == (code, True)
     assert_next_job_works(jobs, tmp_path)
     assert len(engines.all) == 1
@@ -283,19 +281,19 @@ def test_a_machine_that_is_full_fails_the_job_only(jobs, engines, tmp_path, name
 
 def test_an_engine_that_the_system_ended_for_its_memory_is_started_again(jobs, tmp_path):
     job = submit(jobs, tmp_path, "killed")
-    assert jobs.wait(job, 10) is State.FAILED
+    assert jobs.wait(job, 60) is State.FAILED
     assert "SIGKILL" in job.error.message
     assert_next_job_works(jobs, tmp_path)
 
 
 def test_unloading_ends_an_idle_engine_and_the_next_job_starts_another(jobs, engines, tmp_path):
     assert not jobs.unload()
-    jobs.wait(submit(jobs, tmp_path), 10)
+    jobs.wait(submit(jobs, tmp_path), 60)
     assert jobs.idle_since is not None
     assert jobs.unload()
     assert not jobs.unload()  # it is on its way
     job = submit(jobs, tmp_path, "at once")
-    assert jobs.wait(job, 10) is State.READY, job.error
+    assert jobs.wait(job, 60) is State.READY, job.error
     assert not alive(engines.all[0].pid)
     assert jobs.unload()
     pump_until(jobs, lambda: jobs.engine is None)
@@ -308,12 +306,12 @@ def test_a_busy_engine_is_not_unloaded(jobs, tmp_path):
     assert not jobs.unload()
     assert jobs.idle_seconds() == 0
     jobs.cancel(job)
-    assert jobs.wait(job, 10) is State.CANCELLED
+    assert jobs.wait(job, 60) is State.CANCELLED
 
 
 def test_an_engine_that_cannot_be_used_is_remembered_until_one_can(jobs, tmp_path, monkeypatch):
     monkeypatch.setenv("GAUSSMITH_FAKE", "protocol")
-    jobs.wait(submit(jobs, tmp_path), 10)
+    jobs.wait(submit(jobs, tmp_path), 60)
     assert jobs.trouble.code == "OTHER_PROTOCOL"
     monkeypatch.setenv("GAUSSMITH_FAKE", "")
     assert_next_job_works(jobs, tmp_path)
@@ -325,7 +323,7 @@ def test_two_blenders_on_one_card_work_in_turn_and_give_its_memory_to_each_other
     blenders = []
     for name in ("a", "b"):
         blenders.append(JobQueue(engines))
-        blenders[-1].wait(submit(blenders[-1], tmp_path, "first"), 20)  # both engines run
+        blenders[-1].wait(submit(blenders[-1], tmp_path, "first"), 60)  # both engines run
         blenders[-1].turns_for = lambda hello, name=name: Turns(tmp_path / hello.card, f"Blender {name}")
     a, b = blenders
     all_jobs = [submit(queue, tmp_path, f"{name}{i}") for i in range(2) for queue, name in ((a, "a"), (b, "b"))]
@@ -361,13 +359,13 @@ def test_a_held_job_can_be_cancelled_and_leaves_the_queue_of_blenders(engines, t
     held = submit(jobs, tmp_path)
     pump_until(jobs, lambda: held.state is State.HELD)
     other.leave()
-    assert jobs.wait(held, 10) is State.READY
+    assert jobs.wait(held, 60) is State.READY
 
 
 def test_finished_jobs_can_be_forgotten_and_active_ones_cannot(jobs, tmp_path):
     job = submit(jobs, tmp_path)
     jobs.forget(job)
     assert jobs.find(job.id) is job
-    jobs.wait(job, 10)
+    jobs.wait(job, 60)
     jobs.forget(job)
     assert jobs.find(job.id) is None

@@ -56,7 +56,7 @@ def carry_out(workers: Workers, *names: str) -> dict[str, tuple[list[str], str]]
     for name in names:
         workers.submit(name, {"name": name})
     found = {}
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while workers.busy:
         assert time.monotonic() < end
         found |= {outcome.token: (outcome.files, outcome.problem) for outcome in workers.poll()}

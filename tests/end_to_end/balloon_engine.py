@@ -3,7 +3,7 @@
 
 All the rest is the product. Run as `python -I -X utf8 -u tests/end_to_end/balloon_engine.py COMMAND ...`.
 The environment can make the generator misbehave: BALLOON_SLEEP seconds of work, BALLOON_RAISE the name of an exception,
-BALLOON_PRINT to write to stdout from Python and from below it.
+BALLOON_PRINT to write to stdout from Python and from below it, BALLOON_BEGUN a file that appears once it works.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ class Balloon:
 
 
 def misbehave(report: Report) -> None:
+    if begun := os.environ.get("BALLOON_BEGUN"):
+        Path(begun).touch()
     end = time.monotonic() + float(os.environ.get("BALLOON_SLEEP", "0"))
     while time.monotonic() < end:
         report("generate", 0.5, "Blowing")

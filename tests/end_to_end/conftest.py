@@ -59,7 +59,8 @@ class Wire:
         )
         self.messages: Queue[Message | None] = Queue()
         threading.Thread(target=self._read, daemon=True).start()
-        threading.Thread(target=self._drain, daemon=True).start()
+        self._drainer = threading.Thread(target=self._drain, daemon=True)
+        self._drainer.start()
 
     def _read(self):
         for line in self.process.stdout:
@@ -68,6 +69,11 @@ class Wire:
 
     def _drain(self):
         self.stderr = self.process.stderr.read()
+
+    def said(self):
+        """All it wrote to stderr, once it has ended."""
+        self._drainer.join(60)
+        return self.stderr
 
     def send(self, message):
         self.send_raw(encode(message))

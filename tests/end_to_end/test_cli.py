@@ -432,18 +432,21 @@ def test_a_bar_on_a_terminal_shows_the_stages(draw, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="sends the signal of Ctrl-C")
 def test_ctrl_c_stops_at_once_and_leaves_nothing(draw, tmp_path):
     balloon = Path(__file__).with_name("balloon_engine.py")
-    picture = str(draw(tmp_path / "p.png"))
-    command = [sys.executable, "-I", "-X", "utf8", str(balloon), "generate", picture, "-o", str(tmp_path), *SMALL]
+    folder, begun = tmp_path / "in", tmp_path / "begun"
+    picture = str(draw(folder / "p.png"))
+    command = [sys.executable, "-I", "-X", "utf8", str(balloon), "generate", picture, "-o", str(folder), *SMALL]
     process = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
-        env={**os.environ, "BALLOON_SLEEP": "60"},
+        env={**os.environ, "BALLOON_SLEEP": "60", "BALLOON_BEGUN": str(begun)},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
-    time.sleep(3)
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=10)
+    _, stderr = process.communicate(timeout=50)
     assert process.returncode == 130
     assert stderr.decode().strip().endswith("Stopped.")
     assert "Traceback" not in stderr.decode()
-    assert names(tmp_path) == ["p.png"]
+    assert names(folder) == ["p.png"]

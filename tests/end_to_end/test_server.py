@@ -50,6 +50,14 @@ def alive(pid):
     return state != "Z"
 
 
+def ended(pids):
+    """Whether all of these processes end within seconds."""
+    end = time.monotonic() + 20
+    while any(map(alive, pids)) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not any(map(alive, pids))
+
+
 def children(pid):
     """Pids of the processes started by `pid`."""
     return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
@@ -127,14 +135,12 @@ def test_a_job_is_cancelled_at_every_moment(wire, draw, tmp_path):
     while engine.next(Progress).stage != "generate":
         pass
     engine.send(Cancel("waiting"))
-    assert engine.end(5) == CancelledJob("waiting")
-    start = time.monotonic()
+    assert engine.end() == CancelledJob("waiting")
     engine.send(Cancel("running"))
-    assert engine.end(5) == CancelledJob("running")
-    assert time.monotonic() - start < 2
+    assert engine.end(30) == CancelledJob("running")  # it would go on for 60
     engine.send(Cancel("never heard of"))
     engine.send(Generate("bad", str(tmp_path / "none.png"), str(tmp_path / "x.glb"), "balloon"))
-    assert engine.end(5).code == "BAD_PICTURE"
+    assert engine.end().code == "BAD_PICTURE"
     assert sorted(os.listdir(tmp_path)) == ["p.png"]
 
 
@@ -144,17 +150,20 @@ def test_unwrapping_stops_although_it_cannot_be_interrupted(wire, tmp_path, stat
     engine = wire()
 
     def reach_unwrapping(job):
-        options = {"faces": 300_000, "resolution": 224, "charts": "xatlas"}
+        options = {"faces": 150_000, "resolution": 160, "charts": "xatlas"}
         engine.send(MakeMesh(job, str(statue), str(tmp_path / "s.glb"), options))
         while (message := engine.next(Progress, Result, Error)).stage != "unwrap":
             assert isinstance(message, Progress)
-        time.sleep(0.3)
+        end = time.monotonic() + 60
+        while not children(engine.process.pid):
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
     reach_unwrapping("1")
-    start = time.monotonic()
     engine.send(Cancel("1"))
-    assert engine.end(10) == CancelledJob("1")
-    assert time.monotonic() - start < 3
+    while isinstance(message := engine.next(), Progress):
+        assert message.stage == "unwrap"  # it did not come to its end
+    assert message == CancelledJob("1")
     assert not (tmp_path / "s.glb").exists()
     engine.send(MakeMesh("2", str(statue), str(tmp_path / "s.glb"), SMALL))
     assert isinstance(engine.end(), Result)
@@ -163,8 +172,8 @@ def test_unwrapping_stops_although_it_cannot_be_interrupted(wire, tmp_path, stat
     helpers = children(engine.process.pid)
     assert helpers
     engine.process.stdin.close()
-    assert gone_within(2, engine.process)
-    assert not any(map(alive, helpers))
+    assert gone_within(20, engine.process)
+    assert ended(helpers)
 
 
 @pytest.fixture
@@ -208,7 +217,7 @@ def test_garbage_is_answered_and_life_goes_on(wire):
     for line in GARBAGE:
         engine.send_raw(line)
     for _ in GARBAGE:
-        answer = engine.end(10)
+        answer = engine.end()
         assert (answer.kind, answer.id, answer.code) == ("error", "", "BAD_MESSAGE")
     engine.send(Generate("1", "/nowhere/none.png", "/tmp/none.glb", "balloon"))
     assert engine.end().code == "BAD_PICTURE"
@@ -217,26 +226,26 @@ def test_garbage_is_answered_and_life_goes_on(wire):
 def test_a_line_without_end_does_not_fill_the_memory(wire):
     engine = wire()
     engine.send_raw(b"x" * 3_000_000 + b"\n\n\n")
-    assert engine.end(20).code == "BAD_MESSAGE"
+    assert engine.end().code == "BAD_MESSAGE"
     engine.send_raw(b'{"kind": "cancel"}\n')
-    assert "lacks" in engine.end(10).message
+    assert "lacks" in engine.end().message
 
 
 def test_replies_and_doubled_ids_are_refused(wire, draw, tmp_path):
     engine = wire(BALLOON_SLEEP="60")
     engine.send_raw(encode(Notice("1", "a reply")))
-    assert "reply" in engine.end(10).message
+    assert "reply" in engine.end().message
     request = Generate("same", str(draw(tmp_path / "p.png")), str(tmp_path / "p.glb"), "balloon", 0, SMALL)
     engine.send(request)
     engine.send(request)
-    answer = engine.end(10)
+    answer = engine.end()
     assert (answer.id, answer.code) == ("", "BAD_MESSAGE")  # the job under way has not ended
 
 
 def test_a_request_of_a_newer_add_on_ends_its_job(wire):
     engine = wire()
     engine.send_raw(b'{"kind": "generate", "id": "7", "picture": "p", "output": "o", "colour_of_magic": 8}\n')
-    answer = engine.end(10)
+    answer = engine.end()
     assert (answer.id, answer.code) == ("7", "BAD_MESSAGE")
     assert "colour_of_magic" in answer.message
 
@@ -287,10 +296,10 @@ def test_prints_of_libraries_and_children_stay_off_the_wire(wire, draw, tmp_path
     assert isinstance(result, Result)
     assert result.id == "1"
     engine.process.stdin.close()
-    assert gone_within(5, engine.process)
-    time.sleep(0.2)
+    assert gone_within(20, engine.process)
+    said = engine.said()
     for text in (b"printed by a library", b"forged", b"written by a child"):
-        assert text in engine.stderr
+        assert text in said
 
 
 @pytest.mark.slow
@@ -303,17 +312,17 @@ def test_it_tells_how_it_is_even_at_work_and_gives_its_networks_back(wire, draw,
     engine.send(Generate("1", str(draw(tmp_path / "p.png")), str(tmp_path / "p.glb"), "balloon", 0, SMALL))
     while engine.next(Progress).stage != "generate":
         pass
-    start = time.monotonic()
     engine.send(Ask())
-    assert engine.next(Facts).networks == ["balloon"]
-    assert time.monotonic() - start < 0.3  # it is at work for longer
+    told = engine.next(Facts, Result, Error)
+    assert isinstance(told, Facts), told  # it does not wait for the job's end
+    assert told.networks == ["balloon"]
     assert isinstance(engine.next(Result, Error), Result)
     engine.send(Ask())
     told = engine.next(Facts).memory
     assert told > fresh.memory > 1e6
     assert told == pytest.approx(resident(engine.process.pid), rel=0.3)
     engine.send(Unload())
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while True:
         engine.send(Ask())
         if not engine.next(Facts).networks:
@@ -352,19 +361,16 @@ def test_it_ends_with_its_stdin(wire, draw, tmp_path, busy):
         (tmp_path / "p.glb.part").write_text("half a mesh")  # as if the end came while the file was written
     helpers = children(engine.process.pid)
     engine.process.stdin.close()
-    assert gone_within(2, engine.process)
+    assert gone_within(20, engine.process)
     assert engine.process.returncode == 0
-    end = time.monotonic() + 3
-    while any(map(alive, helpers)) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not any(map(alive, helpers))
+    assert ended(helpers)
     assert sorted(os.listdir(tmp_path)) == (["p.png"] if busy else [])
 
 
 def test_it_ends_when_told(wire):
     engine = wire()
     engine.send(Shutdown())
-    assert gone_within(5, engine.process)
+    assert gone_within(20, engine.process)
     assert engine.process.returncode == 0
 
 
@@ -388,10 +394,7 @@ def test_it_ends_with_a_parent_that_is_killed(tmp_path):
         assert alive(engine)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-        end = time.monotonic() + 5
-        while alive(engine) and time.monotonic() < end:
-            time.sleep(0.02)
-        assert not alive(engine)
+        assert ended([engine])
     finally:
         parent.kill()
 
@@ -407,7 +410,7 @@ def test_it_ends_when_nobody_reads_its_answers():
         engine.stdout.close()
         engine.stdin.write(b"garbage\n")
         engine.stdin.flush()
-        assert gone_within(5, engine)
+        assert gone_within(20, engine)
     finally:
         engine.kill()
         engine.wait()

@@ -21,6 +21,8 @@ from engine.training.matte.composites import compose
 from engine.training.matte.cutouts import FILL, SIDE, CutoutSettings, cutout, render_cutouts
 from engine.training.matte.export import export
 from engine.training.matte.network import MatteConfig, MatteNetwork
+from engine.training.schedule import TimeBudget
+from tests.generators.tiny_agg import second_by_second
 
 SETTINGS = CutoutSettings(count=6, textures=3)
 
@@ -160,15 +162,16 @@ def test_a_training_goes_on_and_is_exported(pack, cutouts, tmp_path):
     """A run goes on from its checkpoint, and its export says what torch says."""
     folder = cutouts.folder
     run = tmp_path / "run"
-    settings = train.TrainSettings(minutes=0.1, workers=0, report_every=1, cutouts=SETTINGS.count, batch=4)
+    settings = train.TrainSettings(minutes=0.25, workers=0, report_every=1, cutouts=SETTINGS.count, batch=4)
     monkey = pytest.MonkeyPatch()
     monkey.setattr(train, "CutoutSettings", lambda count, seed: SETTINGS)
+    monkey.setattr(TimeBudget, "elapsed", second_by_second)
     with monkey.context():
         train.train([pack], run, settings, False, folder)
         lines = [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
         losses = [line["loss"] for line in lines if "loss" in line]
         assert np.isfinite(losses).all()
-        train.train([pack], run, replace(settings, minutes=0.13), True, folder)
+        train.train([pack], run, replace(settings, minutes=0.4), True, folder)
     monkey.undo()
     card = export(run, tmp_path / "matte.onnx", {"licence": "none"})  # raises where the two disagree
     assert card["training"]["steps"] > len(losses)

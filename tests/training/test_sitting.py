@@ -187,6 +187,7 @@ def test_the_best_figures_keep_their_weights_and_cost_no_minutes(tmp_path):
         return next(figures)
 
     limits = Limits(minutes=60, batch=4, figures_every=0)
+    begin = time.monotonic()
     with Sitting(tmp_path, RunPlan("test", "tiny", {}), False, limits) as sitting:
         network = torch.nn.Linear(3, 1)
         sitting.begin(network, Ema(network, 0.9), torch.optim.SGD(network.parameters(), 0.05))
@@ -195,7 +196,7 @@ def test_the_best_figures_keep_their_weights_and_cost_no_minutes(tmp_path):
             assert batch is not None
             sitting.take((network(batch[0]) - batch[1]).square().mean(), {})
             sitting.figures_when_due(measured, "psnr")
-        assert sitting.state()["seconds"] < 0.5
+        assert sitting.state()["seconds"] <= time.monotonic() - begin - 3 * 0.3
     best, _ = load_checkpoint(tmp_path / "best.pt")
     assert (best["step"], best["figures"]) == (2, {"psnr": 17.0})
     assert [line["figures"]["psnr"] for line in lines(tmp_path)] == [15.0, 17.0, 16.0]

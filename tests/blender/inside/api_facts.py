@@ -2,7 +2,6 @@
 """Facts about the scripting interface, without a window; called as `facts.py` is. The engine is the fake one."""
 
 import sys
-import time
 from pathlib import Path
 
 import bpy
@@ -17,9 +16,7 @@ from tests.blender.inside.known import FOLDER, RESULTS, enabled, fresh, picture,
 
 @enabled
 def fact_a_submitted_job_goes_on_while_the_script_does_other_things():
-    begin = time.monotonic()
     job = api.submit(picture("cat"))
-    assert time.monotonic() - begin < 1
     assert job.active
     assert api.wait(job) is job
     assert not job.active

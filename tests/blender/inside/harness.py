@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import chain
 from pathlib import Path
 
-WAIT_SECONDS = 30
+WAIT_SECONDS = 90
 
 
 class Results:

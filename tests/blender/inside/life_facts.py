@@ -6,6 +6,7 @@ There are no timers without a window: what the timer calls is called here, again
 
 import gc
 import os
+import signal
 import sys
 import threading
 import time
@@ -31,7 +32,7 @@ def submit(name: str):
     return session.submit_picture(picture(name), bpy.context)
 
 
-def tick_until(condition, seconds: float = 20.0) -> float:
+def tick_until(condition, seconds: float = 90.0) -> float:
     """Calls the timer's function until something is true; returns the longest call in seconds."""
     end, longest = time.monotonic() + seconds, 0.0
     while not condition():
@@ -270,8 +271,9 @@ def fact_an_idle_engine_is_unloaded_after_the_chosen_time_and_the_next_job_start
         session.jobs().idle_since = time.monotonic() - 299
         session._tick()
         pid = engine_life.facts()["pid"]
+        os.kill(pid, signal.SIGSTOP)  # it does not leave by itself
         session.jobs().idle_since -= 2
-        assert tick_until(lambda: engine_life.facts()["state"] == "STOPPED") < 0.5  # nobody waits for its end
+        assert tick_until(lambda: engine_life.facts()["state"] == "STOPPED") < 2  # nobody waits for its end
         assert not Path(f"/proc/{pid}").exists()
         job = submit("cat")
         finish(job)
@@ -417,7 +419,7 @@ def fact_disabling_ends_a_doctor_at_work():
         assert process.poll() is None
         begin = time.monotonic()
         addon.unregister()
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 20  # it would sleep for 60
         assert process.poll() is not None
 
 
