@@ -173,6 +173,7 @@ def _is_half_done(folder: Path, step: int) -> bool:
     return 0 < len(contents(folder)) < len(FILES)
 
 
+@pytest.mark.slow
 def test_a_file_that_came_into_the_way_meanwhile_stays(tmp_path):
     half = next(step for step in range(1, 99) if _is_half_done(tmp_path / f"first {step}", step))
     folder = tmp_path / "out"

@@ -92,6 +92,7 @@ def test_a_slope_to_the_right_shows_red_and_one_upwards_green():
         assert np.abs(pixel - expected).max() <= 1
 
 
+@pytest.mark.slow
 def test_decoding_the_map_gives_the_normals_of_the_dense_surface(ball):
     """A finely rippled sphere within reach of the plain one."""
     fine = sphere_mesh(160)

@@ -230,6 +230,7 @@ def bricks():
     return np.where(mortar[..., None], (0.8, 0.78, 0.75), shade[..., None] * np.array([0.6, 0.3, 0.22]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [rubble, bricks])
 def test_a_busy_background_is_told(background):
     picture = composed(background(), 0.02)

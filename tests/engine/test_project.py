@@ -217,6 +217,7 @@ def test_six_views_see_all_of_a_ball(ball):
     np.testing.assert_allclose(sums[:, :3] / sums[:, 3:], np.tile(RED, (len(sums), 1)), atol=0.02)
 
 
+@pytest.mark.slow
 def test_views_show_the_outer_layer_where_the_field_mixes_it_with_what_is_below(ball):
     layers = joined(red_ball(1.0, RED), red_ball(0.95, BLUE))
     layers = replace(layers, scales=np.full((len(layers), 3), 0.03))
@@ -309,6 +310,7 @@ def test_symmetry_is_found_about_any_upright_plane(angle):
     np.testing.assert_allclose(mirror.points(mirror.points(np.eye(3))), np.eye(3), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_not_symmetric_is_not_taken_for_it():
     mesh = bump()
     side = np.array([0.8, -0.4, 0.45])

@@ -44,6 +44,7 @@ def test_finding_the_surface_can_be_stopped_between_its_steps(way, least):
     assert looks_of(partial(way, sphere(2000), 48)) >= least
 
 
+@pytest.mark.slow
 def test_maps_can_be_stopped_between_their_parts_which_change_nothing(monkeypatch):
     mesh, dense = unwrap(sphere_mesh(16)), sphere_mesh(64)
     whole = maps.normal_map(mesh, dense, 128)

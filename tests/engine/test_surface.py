@@ -145,6 +145,7 @@ def test_a_sheet_has_the_size_of_its_gaussians_and_the_least_thickness():
     assert np.sort(size)[1:] == pytest.approx([1.2, 1.2], abs=3 * spacing)
 
 
+@pytest.mark.slow
 def test_round_gaussians_end_where_their_silhouettes_do():
     """A ball of round Gaussians is seen farther out than their centres; so its surface is."""
     points, _, spacing = sphere_points(6000, 0.8)

@@ -45,6 +45,7 @@ def test_values_are_distances_to_a_sphere():
         assert np.take(grid.values, [0, -1], axis).min() > 0
 
 
+@pytest.mark.slow
 def test_sphere_has_its_volume_and_area():
     report = mesh_report(surface(sphere(6000, 0.8), 128))
     assert report.volume == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.01)
@@ -66,6 +67,7 @@ def test_thin_torus_keeps_its_hole():
     assert report.volume == pytest.approx(2 * np.pi**2 * 0.7 * 0.12**2, rel=0.06)
 
 
+@pytest.mark.slow
 def test_an_inner_shell_and_faint_floaters_leave_no_trace():
     random = np.random.default_rng(1)
     haze = Gaussians(
@@ -115,6 +117,7 @@ def round_sphere(count: int, radius: float, sigma: float) -> Gaussians:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_fat_balls_on_a_sphere_give_a_smooth_one_through_their_outer_halves():
     """Spaced wider than they are thick: seen as they are, cameras would look through between them."""
     balls = round_sphere(4000, 0.8, 0.02)

@@ -233,6 +233,7 @@ def test_unwrapping_can_be_cancelled():
 # --- The process of xatlas -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_time_limit_falls_back_to_our_charts_and_says_so():
     warnings = []
     start = time.monotonic()

@@ -169,6 +169,7 @@ def test_more_anchors_than_in_training_are_welcome():
     assert output.colors.max() <= 1
 
 
+@pytest.mark.slow
 def test_every_preset_is_a_working_network_on_paper():
     for config in PRESETS.values():
         with torch.device("meta"):

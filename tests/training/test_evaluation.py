@@ -33,6 +33,7 @@ def test_alignment_finds_the_pose_of_the_same_shape(seed):
     assert surface_figures(to_box(moved), to_box(lamp(4000, 2)))["f_0.1"] < 0.9 * figures["f_0.1"]
 
 
+@pytest.mark.slow
 def test_alignment_does_not_make_equal_what_differs():
     rng = np.random.default_rng(0)
     sphere = rng.normal(size=(4000, 3))

@@ -279,6 +279,7 @@ def test_of_one_asset_in_several_formats_the_best_is_taken(folder):
     assert READ.index(".glb") < READ.index(".obj")
 
 
+@pytest.mark.slow
 def test_a_pack_that_is_there_stays_and_wrong_options_are_told(folder):
     write_known_glb(folder / "known.glb")
     index = folder.parent / "mine.npz"
