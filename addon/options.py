@@ -175,7 +175,7 @@ class PictureOptions(MeshOptions):
         default=True,
     )
     fit: IntProperty(
-        name="Picture Fitting Steps",
+        name="Fit to Picture",
         description="Steps that fit what was imagined to the picture's outline and colours before the mesh is made: "
         "50 take up to a second and change little where the photograph is laid over the texture. 0 leaves it out",
         default=0,
