@@ -475,10 +475,21 @@ def has_card() -> bool:
 def test(arguments: list[str]) -> int:
     """Every test this machine can run; further arguments go to pytest."""
     setup("engine", "bpy", "dev", "train")
-    if has_card():
-        return run("-m", "pytest", *arguments)
-    say("No NVIDIA card here: tests marked gpu are left out.")
-    return run("-m", "pytest", "-m", "not gpu", *arguments)
+    marks = [] if has_card() else ["-m", "not gpu"]
+    if marks:
+        say("No NVIDIA card here: tests marked gpu are left out.")
+    if arguments:
+        return run("-m", "pytest", *marks, *arguments)
+    # Tests in Blender mostly wait for windows and processes: all others run beside them and tell at the end.
+    pytest = [str(venv_python()), "-m", "pytest", *marks]
+    with tempfile.TemporaryFile() as told:
+        others = subprocess.Popen([*pytest, "--ignore=tests/blender"], cwd=ROOT, stdout=told, stderr=told)
+        say("Tests in Blender:")
+        failed = subprocess.run([*pytest, "tests/blender"], cwd=ROOT).returncode
+        failed = others.wait() or failed
+        told.seek(0)
+        say("All other tests:\n" + told.read().decode("utf-8", "replace").rstrip())
+    return failed
 
 
 def bench(names: list[str]) -> int:
