@@ -82,14 +82,13 @@ def test_auto_says_which_surface_it_chose(splats, tmp_path):
     assert made(splats, tmp_path)[2]["surface"] in ("density", "tsdf")
 
 
-@pytest.mark.parametrize(("up", "axis", "sign"), [("y", 1, 1), ("z", 2, 1), ("-y", 1, -1)])
-def test_up_is_up_in_the_file(splats, tmp_path, up, axis, sign):
+@pytest.mark.parametrize("up", ["y", "z", "-y"])
+def test_up_is_up_in_the_file(splats, tmp_path, up):
     """The ball lies along the file's +y; the mesh shows it where `up` says that direction points."""
     mesh = made(splats, tmp_path, up=up, keep_frame=True)[0]
     small = min(trimesh.Trimesh(mesh.vertices, mesh.faces).split(only_watertight=False), key=lambda part: part.area)
     expected = {"y": [0, 0.5, 0], "z": [0, 0, -0.5], "-y": [0, -0.5, 0]}[up]
     assert small.vertices.mean(0) == pytest.approx(expected, abs=0.03)
-    assert (axis, sign) in ((1, 1), (2, 1), (1, -1))
 
 
 def test_a_frame_that_is_kept_is_that_of_the_file(splats, tmp_path):
