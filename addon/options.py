@@ -135,12 +135,14 @@ class MeshOptions:
     )
     occlusion: BoolProperty(
         name="Ambient Occlusion",
+        translation_context=OURS,
         description="Bake how much ambient light reaches the surface. It is kept for export "
         "and does not darken the base colour",
         default=False,
     )
     image: EnumProperty(
         name="Image Format",
+        translation_context=OURS,
         description="How textures are stored",
         items=[
             ("png", "PNG", "Lossless, read by everything"),

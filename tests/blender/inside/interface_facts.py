@@ -12,8 +12,9 @@ import bpy
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import addon
-from addon import translations
+from addon import options, text, translations
 from addon.jobs import Job, State
+from addon.results import result_options
 from addon.sidebar import keymap, status_bar
 from addon.wire import protocol
 from tests.blender.inside.belongings import Timers, belongings, differences
@@ -22,6 +23,8 @@ from tests.blender.inside.known import RESULTS, enabled, fresh
 
 ROOT = Path(__file__).resolve().parents[3]
 ICON = re.compile(r"[A-Z][A-Z0-9_]{2,}")
+LABEL, LABEL_OF_A_BOX = 87, 115
+"""Unscaled pixels for the label of a setting, and of one that is ticked."""
 
 
 def classes() -> list[type]:
@@ -164,6 +167,20 @@ def fact_our_translations_win_over_those_of_blender():
     finally:
         view.language, view.use_translate_interface = before
     assert not wrong, sorted(wrong)
+
+
+def fact_labels_of_the_settings_fit_their_column_in_every_language():
+    """At the sidebar's usual width, where longer ones are cut."""
+    owners = (options.properties(options.PictureOptions), result_options.ResultOptions.__annotations__)
+    labels = {each.keywords["name"]: each.function for owner in owners for each in owner.values()}
+    assert len(labels) > 30
+    cut = []
+    for language in ("en", *translations.LANGUAGES):
+        for label, kind in labels.items():
+            shown = label if language == "en" else translations.words(language)[label]
+            if text.measure(shown, 1.0) > (LABEL_OF_A_BOX if kind is bpy.props.BoolProperty else LABEL):
+                cut.append((language, shown))
+    assert not cut, cut
 
 
 def fact_translations_are_told_while_enabled_and_no_longer():
