@@ -212,6 +212,7 @@ GARBAGE = [
 ]
 
 
+@pytest.mark.slow
 def test_garbage_is_answered_and_life_goes_on(wire):
     engine = wire()
     for line in GARBAGE:
@@ -268,6 +269,7 @@ def test_whatever_is_raised_becomes_an_error(wire, draw, tmp_path, raised, code)
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.slow
 def test_bad_options_weights_and_places_are_told(wire, draw, tmp_path):
     engine = wire()
     picture, output = str(draw(tmp_path / "p.png")), str(tmp_path / "p.glb")

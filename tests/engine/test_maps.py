@@ -118,6 +118,7 @@ def test_without_a_dense_surface_nearby_the_map_is_flat(ball):
     assert (normal_map(ball, nothing, 64) == [128, 128, 255]).all()
 
 
+@pytest.mark.slow
 def test_walls_that_face_away_do_not_give_their_normals(ball):
     """An inside-out sphere just outside, the true one a little farther inside."""
     outer, inner = sphere_mesh(60), sphere_mesh(60)

@@ -71,6 +71,7 @@ def test_the_shape_stays():
     assert mesh_report(few).volume == pytest.approx(mesh_report(dense).volume, rel=2e-3)
 
 
+@pytest.mark.slow
 def test_no_face_is_turned_over():
     dense = wrinkled()
     few = simplify(dense, 3_000)

@@ -30,6 +30,7 @@ def points_of(grid: SignedGrid) -> np.ndarray:
     return grid.origin + grid.voxel * np.stack(np.meshgrid(*map(np.arange, grid.values.shape), indexing="ij"), -1)
 
 
+@pytest.mark.slow
 def test_values_are_distances_to_a_sphere():
     grid = tsdf_grid(sphere(8000, 0.8), 96)
     true = np.linalg.norm(points_of(grid), axis=-1) - 0.8
@@ -80,6 +81,7 @@ def test_an_inner_shell_and_faint_floaters_leave_no_trace():
     assert report.volume == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_hole_in_the_shell_does_not_show_the_inside():
     """Where a cap is missing the rays that come in see backs of the far wall: they know nothing."""
     points, normals, spacing = sphere_points(8000, 0.8)

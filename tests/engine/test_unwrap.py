@@ -110,6 +110,7 @@ def test_unwrapping_only_splits_vertices(make):
     assert mesh_report(unwrapped).volume == pytest.approx(mesh_report(mesh).volume, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_faces_keep_their_order():
     mesh = bumps()
     unwrapped = unwrap(mesh)
@@ -248,6 +249,7 @@ def test_a_time_limit_falls_back_to_our_charts_and_says_so():
     assert len(warnings) == 1
 
 
+@pytest.mark.slow
 def test_a_dead_helper_is_noticed_and_replaced():
     warm_up()
     helper = unwrap_module._current[0]

@@ -20,6 +20,7 @@ TINY = replace(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_each_variant_lacks_one_part_and_is_a_network_of_its_own():
     found = variants(PRESETS["xs"])
     assert next(iter(found)) == FULL

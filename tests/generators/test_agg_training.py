@@ -121,6 +121,7 @@ def test_what_cannot_be_continued_is_one_sentence(tiny, pack_index, tmp_path, ca
     assert "no super-resolution to train" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_of_before_run_folders_goes_on(tiny, pack_index, tmp_path):
     """Checkpoints used to hold no id, no count of examples and nothing about recoveries."""
     settings = replace(SETTINGS, minutes=1.0)

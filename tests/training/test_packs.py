@@ -88,6 +88,7 @@ def test_a_pack_is_not_overwritten_unasked_and_a_shorter_one_leaves_no_old_shard
     assert not (tmp_path / "pack_001.npz").exists()
 
 
+@pytest.mark.slow
 def test_what_is_interrupted_leaves_the_folder_as_it_was(tmp_path):
     def interrupted():
         yield from (PackObject(f"new{k}", sheet()) for k in range(450))
