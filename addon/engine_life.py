@@ -32,7 +32,13 @@ PACKAGE = __package__ or ""
 """What Blender knows the extension by."""
 ASK_SECONDS = 5.0
 """How often the engine is asked how it is."""
-DEFAULTS = {"engine_python": "", "idle_minutes": 10, "patience_minutes": 20, "take_turns": "CARD"}
+DEFAULTS = {
+    "engine_python": "",
+    "idle_minutes": 10,
+    "patience_minutes": 20,
+    "take_turns": "CARD",
+    "history_gigabytes": 5.0,
+}
 """Preferences where Blender has no entry for us."""
 PROCESSOR = "processor"
 

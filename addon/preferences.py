@@ -5,11 +5,12 @@
 from pathlib import Path
 
 import bpy
-from bpy.props import EnumProperty, IntProperty, StringProperty
+from bpy.props import EnumProperty, FloatProperty, IntProperty, StringProperty
 
-from . import engine_life, session
-from .sidebar import engine_operators, keymap
-from .translations import told
+from . import engine_life, session, text
+from .results import keeping
+from .sidebar import engine_operators, history_panel, keymap
+from .translations import OURS, told
 
 _STATES = {
     "STOPPED": ("Not loaded; the first mesh starts it", "RADIOBUT_OFF"),
@@ -24,6 +25,10 @@ _LONGEST_LINE = 120
 
 def _python_changed(_preferences: "GaussmithPreferences", _context: bpy.types.Context) -> None:
     session.check_engine()
+
+
+def _limit_changed(_preferences: "GaussmithPreferences", _context: bpy.types.Context) -> None:
+    keeping.limit_changed()
 
 
 class GaussmithPreferences(bpy.types.AddonPreferences):
@@ -67,6 +72,20 @@ class GaussmithPreferences(bpy.types.AddonPreferences):
         ],
         default=engine_life.DEFAULTS["take_turns"],
     )
+    history_gigabytes: FloatProperty(
+        name="Keep at Most (GB)",
+        description=(
+            "Gigabytes the history may take; 0 is no limit. Beyond it the oldest meshes go when a new one is made: "
+            "those you imported before all others, and never those you keep"
+        ),
+        default=engine_life.DEFAULTS["history_gigabytes"],
+        min=0.0,
+        soft_max=100.0,
+        max=10_000.0,
+        step=50,
+        precision=1,
+        update=_limit_changed,
+    )
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
@@ -78,6 +97,7 @@ class GaussmithPreferences(bpy.types.AddonPreferences):
         column.prop(self, "idle_minutes")
         column.prop(self, "patience_minutes")
         column.prop(self, "take_turns")
+        _draw_history(layout.box(), self)
         _draw_engine(layout.box())
         _draw_doctor(layout.box())
         keymap.draw(layout, context)
@@ -103,11 +123,26 @@ def _draw_state(column: bpy.types.UILayout) -> None:
     row.operator("gaussmith.open_log", icon="TEXT")
 
 
+def _draw_history(box: bpy.types.UILayout, preferences: GaussmithPreferences) -> None:
+    """The limit of the history and what is used of it, as the history last measured itself."""
+    history = keeping.history()
+    row = box.row()
+    row.label(text="History", text_ctxt=OURS, icon="TIME")
+    row.operator("gaussmith.delete_all_entries", icon="TRASH")
+    box.prop(preferences, "history_gigabytes")
+    column = _indented(box)
+    column.label(text=history_panel.usage(), translate=False)
+    if 0 < history.limit < history.used:
+        beyond = text.amount(history.used - history.limit)
+        words = told("Beyond the limit by {size}: the oldest meshes go when the next one is made")
+        column.label(text=words.format(size=beyond), icon="INFO", translate=False)
+
+
 def _draw_engine(box: bpy.types.UILayout) -> None:
     facts = engine_life.facts()
-    text, icon = _STATES[facts["state"]]
+    state, icon = _STATES[facts["state"]]
     row = box.row()
-    row.label(text=told(text), icon=icon, translate=False)
+    row.label(text=told(state), icon=icon, translate=False)
     row.operator("gaussmith.unload", icon="X")
     if "version" in facts:
         column = box.column(align=True)
@@ -156,16 +191,16 @@ def _draw_doctor(box: bpy.types.UILayout) -> None:
         return
     column = box.column(align=True)
     column.scale_y = 0.8
-    for name, text in found.lines:
+    for name, line in found.lines:
         split = column.split(factor=0.25)
         split.label(text=name, translate=False)
-        split.label(text=_shortened(text), translate=False)
+        split.label(text=_shortened(line), translate=False)
 
 
-def _shortened(text: str) -> str:
+def _shortened(line: str) -> str:
     """A line that fits; the whole of it is in the report."""
-    text = text.replace(str(Path.home()), "~")
-    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 1]}…"
+    line = line.replace(str(Path.home()), "~")
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 1]}…"
 
 
 register, unregister = bpy.utils.register_classes_factory((*engine_operators.CLASSES, GaussmithPreferences))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # pyright: reportAttributeAccessIssue=false, reportMissingImports=false
-"""Text in panels: broken where it would be cut, and spans of time and numbers in words."""
+"""Text in panels: broken where it would be cut, and spans of time and sizes of files in words."""
 
 import functools
 
@@ -73,3 +73,10 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return told("{n} min").format(n=minutes)
     return told("{h} h {n} min").format(h=minutes // 60, n=minutes % 60)
+
+
+def amount(size: float) -> str:
+    """Bytes as people say them, in units of a thousand."""
+    if size < 999.5e6:
+        return told("{n} MB").format(n=f"{size / 1e6:,.1f}" if size < 9.95e6 else f"{size / 1e6:,.0f}")
+    return told("{n} GB").format(n=f"{size / 1e9:,.1f}")

@@ -407,7 +407,7 @@ def fill_history(count: int) -> None:
         folder.mkdir(parents=True)
         (folder / "mesh.glb").write_bytes(b"glTF")
         (folder / "thumbnail.png").write_bytes((FOLDER / "quick.png").read_bytes())
-        (folder / "entry.json").write_text(module._text_of(entry))
+        (folder / "entry.json").write_text(module.text_of(entry))
     history.load()
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 import bpy
 
 from .. import engine_life, session
-from ..history import Entry, History, new_entry
+from ..history import History
+from ..history_entry import Entry, new_entry
 from ..jobs import Job, State
 from ..sidebar import thumbnails
 from ..wire import protocol
 from . import delivery
 
 REDRAW_INTERVAL = 0.25
+GIGABYTE = 1e9
 
 on_changed: list[Callable[[], object]] = []
 """Called, in the main thread, when the history has changed."""
@@ -36,9 +38,24 @@ def open_history(folder: Path) -> History:
     """Makes `folder` the history's; what it holds is read in the background."""
     global _history, _drawn
     _history, _drawn = History(folder), -1
+    limit_changed()
     _history.load()
     wake()
     return _history
+
+
+def limit_changed() -> None:
+    """The preferences say how much the history may take."""
+    if _history is not None:
+        _history.limit_to(round(GIGABYTE * engine_life.preference("history_gigabytes")))
+        wake()
+
+
+def in_use() -> frozenset[str]:
+    """What must not go with the history: ids and pictures of the jobs in the queue, and the pictures in the wells."""
+    jobs = session.jobs().jobs
+    pictures = {getattr(job.request, "picture", "") for job in jobs}
+    return frozenset({job.id for job in jobs} | pictures | {each.gaussmith.picture for each in bpy.data.scenes})
 
 
 def keep(job: Job, objects: list[bpy.types.Object]) -> None:
@@ -66,7 +83,8 @@ def keep(job: Job, objects: list[bpy.types.Object]) -> None:
         report=dict(result.report),
         **source,
     )
-    history().add(entry, made, thumbnails.snapshot(objects[0]) if objects else b"")
+    thumbnail = thumbnails.snapshot(objects[0]) if objects else b""
+    history().add(entry, made, thumbnail, imported=bool(objects), spare=in_use())
     wake()
 
 

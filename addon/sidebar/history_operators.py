@@ -13,7 +13,7 @@ from bpy.props import BoolProperty, IntProperty, StringProperty
 
 from .. import options, session
 from ..files.file_errors import GlbError
-from ..history import Entry
+from ..history_entry import Entry
 from ..operators import end_of, engine_usable
 from ..results import delivery, keeping
 from ..translations import told
@@ -80,6 +80,7 @@ class GAUSSMITH_OT_import_entry(_EntryOperator, bpy.types.Operator):
         except (GlbError, OSError) as error:
             self.report({"ERROR"}, told("{name} cannot be imported: {why}").format(name=entry.name, why=error))
             return {"CANCELLED"}
+        keeping.history().note_import(entry.id)
         return {"FINISHED"}
 
 
@@ -101,6 +102,7 @@ class GAUSSMITH_OT_regenerate_entry(_EntryOperator, bpy.types.Operator):
 
     def act(self, entry: Entry, context: bpy.types.Context) -> set[str]:
         source = Path(entry.source)
+        keeping.history().note_use(entry.source)
         if entry.splats:
             wanted = {**options.defaults(options.SplatOptions), **options.known(entry.options, options.SplatOptions)}
             job = session.submit_splats(source, wanted, context)
@@ -140,8 +142,72 @@ class GAUSSMITH_OT_delete_entry(_EntryOperator, bpy.types.Operator):
         return context.window_manager.invoke_confirm(self, event)
 
     def act(self, entry: Entry, _context: bpy.types.Context) -> set[str]:
-        keeping.history().remove(entry.id)
+        keeping.history().remove(entry.id, spare=keeping.in_use())
         history_panel.view.refresh()
+        keeping.wake()
+        return {"FINISHED"}
+
+
+class GAUSSMITH_OT_pin_entry(_EntryOperator, bpy.types.Operator):
+    """Keep this mesh whenever the history makes room or is emptied"""
+
+    bl_idname = "gaussmith.pin_entry"
+    bl_label = "Keep"
+
+    def act(self, entry: Entry, _context: bpy.types.Context) -> set[str]:
+        history = keeping.history()
+        history.pin(entry.id, not history.marks(entry.id).pinned)
+        keeping.wake()
+        return {"FINISHED"}
+
+
+class GAUSSMITH_OT_delete_all_entries(bpy.types.Operator):
+    """Delete all meshes of the history but those you keep. Objects made from them stay as they are"""
+
+    bl_idname = "gaussmith.delete_all_entries"
+    bl_label = "Delete All"
+    bl_options: ClassVar = {"INTERNAL"}
+
+    asked: StringProperty(options={"HIDDEN", "SKIP_SAVE"})
+    """Ids of the entries that the user was asked about; empty where nobody was asked, which means all."""
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        if not keeping.history().loose():
+            cls.poll_message_set("There is nothing that could be deleted")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        going = keeping.history().loose()
+        self.asked = " ".join(entry.id for entry in going)
+        return context.window_manager.invoke_confirm(
+            self,
+            event,
+            title=told("Delete All from History"),
+            message=history_panel.words_about(going),
+            confirm_text=told("Delete"),
+            icon="QUESTION",
+        )
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        loose = [entry.id for entry in keeping.history().loose()]
+        asked = set(self.asked.split() or loose)
+        keeping.history().remove(*(entry_id for entry_id in loose if entry_id in asked), spare=keeping.in_use())
+        history_panel.view.refresh()
+        keeping.wake()
+        return {"FINISHED"}
+
+
+class GAUSSMITH_OT_make_room(bpy.types.Operator):
+    """Let the oldest meshes go when the history takes more than its limit, now and from now on"""
+
+    bl_idname = "gaussmith.make_room"
+    bl_label = "Make Room"
+    bl_options: ClassVar = {"INTERNAL"}
+
+    def execute(self, _context: bpy.types.Context) -> set[str]:
+        keeping.history().agree(spare=keeping.in_use())
         keeping.wake()
         return {"FINISHED"}
 
@@ -153,6 +219,9 @@ _CLASSES: tuple[Any, ...] = (
     GAUSSMITH_OT_regenerate_entry,
     GAUSSMITH_OT_reveal_entry,
     GAUSSMITH_OT_delete_entry,
+    GAUSSMITH_OT_pin_entry,
+    GAUSSMITH_OT_delete_all_entries,
+    GAUSSMITH_OT_make_room,
 )
 
 register, unregister = bpy.utils.register_classes_factory(_CLASSES)

@@ -8,8 +8,9 @@ from typing import ClassVar
 import bpy
 from bpy.props import StringProperty
 
-from .. import session, text
-from ..history import Entry, History
+from .. import engine_life, session, text
+from ..history import History
+from ..history_entry import Entry
 from ..results import keeping
 from ..translations import OURS, told
 from . import thumbnails
@@ -88,9 +89,11 @@ class GAUSSMITH_PT_history(bpy.types.Panel):
         return bool(keeping.history().entries or keeping.history().damaged)
 
     def draw_header_preset(self, _context: bpy.types.Context) -> None:
-        row = self.layout.row()
-        row.active = False
-        row.label(text=str(len(keeping.history().entries)), translate=False)
+        row = self.layout.row(align=True)
+        count = row.row()
+        count.active = False
+        count.label(text=str(len(keeping.history().entries)), translate=False)
+        row.menu(GAUSSMITH_MT_history.bl_idname, text="", icon="DOWNARROW_HLT")
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
@@ -100,9 +103,83 @@ class GAUSSMITH_PT_history(bpy.types.Panel):
         entry = keeping.history().find(view.selected)
         if entry is not None:
             _draw_entry(layout, entry, text.width_of(context))
-        if damaged := keeping.history().damaged:
-            words = told("{n} entries could not be read and were left alone.").format(n=damaged)
+        for words in _notes(keeping.history()):
             text.wrapped(layout, words, text.width_of(context), "INFO")
+
+
+def _notes(history: History) -> list[str]:
+    """What there is to say about the history as a whole."""
+    notes = []
+    if history.made_room:
+        notes.append(told("Older meshes that made room for new ones: {n}").format(n=history.made_room))
+    if history.overfull:
+        notes.append(told("The history is beyond its limit. What is left you keep, or it was never imported."))
+    if history.damaged:
+        notes.append(told("{n} entries could not be read and were left alone.").format(n=history.damaged))
+    return notes
+
+
+class GAUSSMITH_MT_history(bpy.types.Menu):
+    bl_idname = "GAUSSMITH_MT_history"
+    bl_label = "History"
+    bl_translation_context = OURS
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.label(text=usage(), translate=False)
+        layout.operator("preferences.addon_show", text="Set the Limit", icon="PREFERENCES").module = engine_life.PACKAGE
+        layout.separator()
+        layout.operator_context = "INVOKE_DEFAULT"
+        layout.operator("gaussmith.delete_all_entries", icon="TRASH")
+
+
+class GAUSSMITH_PT_full_history(bpy.types.Panel):
+    """Asks once, before anything goes, and is seen with the history closed too."""
+
+    bl_idname = "GAUSSMITH_PT_full_history"
+    bl_label = "History"
+    bl_translation_context = OURS
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = session.TAB
+    bl_order = 2
+    bl_options: ClassVar = {"HIDE_HEADER"}
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        return keeping.history().asks
+
+    def draw(self, context: bpy.types.Context) -> None:
+        history = keeping.history()
+        box = self.layout.box().column()
+        text.title(box, told("The history is full"), "INFO")
+        words = told(
+            "It takes {used}; its limit is {limit}. From now on the oldest meshes make room for new ones: those you "
+            "imported before all others, and never those you keep."
+        )
+        words = words.format(used=text.amount(history.used), limit=text.amount(history.limit))
+        text.wrapped(box, words, text.width_of(context))
+        row = box.row(align=True)
+        row.operator("gaussmith.make_room")
+        row.operator("preferences.addon_show", text="Set the Limit").module = engine_life.PACKAGE
+
+
+def usage() -> str:
+    """How much the history holds, in one line."""
+    history = keeping.history()
+    return told("Meshes: {n}, {size}").format(n=len(history.entries), size=text.amount(history.used))
+
+
+def words_about(entries: tuple[Entry, ...]) -> str:
+    """What goes when these entries are deleted, and what stays, in lines."""
+    history = keeping.history()
+    size = text.amount(history.size_of(entries))
+    lines = [told("Meshes: {n}, {size}").format(n=len(entries), size=size)]
+    if unseen := sum(not history.marks(entry.id).imported for entry in entries):
+        lines.append(told("Never imported: {n}").format(n=unseen))
+    if stay := len(history.entries) - len(entries):
+        lines.append(told("Kept: {n}").format(n=stay))
+    return "\n".join(lines)
 
 
 def _draw_search(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
@@ -127,7 +204,9 @@ def _draw_page(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         else:
             cell.label(text="", icon="MESH_DATA")
         is_selected = entry.id == view.selected
-        button = cell.operator("gaussmith.select_entry", text=entry.name, translate=False, depress=is_selected)
+        sign = "PINNED" if keeping.history().marks(entry.id).pinned else "NONE"
+        select = "gaussmith.select_entry"
+        button = cell.operator(select, text=entry.name, translate=False, depress=is_selected, icon=sign)
         button.entry = "" if is_selected else entry.id
     for _ in range(-len(view.shown) % columns):
         grid.column()  # a row that is not full keeps its width
@@ -150,6 +229,9 @@ def _draw_entry(layout: bpy.types.UILayout, entry: Entry, width: int) -> None:
     if entry.picture:
         other = row.operator("gaussmith.regenerate_entry", text="New Seed", icon="DOT")
         other.entry, other.new_seed = entry.id, True
+    is_pinned = keeping.history().marks(entry.id).pinned
+    pin = row.operator("gaussmith.pin_entry", text="", icon="PINNED" if is_pinned else "UNPINNED", depress=is_pinned)
+    pin.entry = entry.id
     row.operator("gaussmith.reveal_entry", text="", icon="FILE_FOLDER").entry = entry.id
     row.operator("gaussmith.delete_entry", text="", icon="TRASH").entry = entry.id
 
@@ -165,6 +247,9 @@ def facts_of(entry: Entry) -> str:
     return ", ".join([*facts, text.duration(entry.seconds)])
 
 
+_CLASSES = (GAUSSMITH_MT_history, GAUSSMITH_PT_full_history, GAUSSMITH_PT_history)
+
+
 def register() -> None:
     bpy.types.WindowManager.gaussmith_search = StringProperty(
         name="Search",
@@ -173,7 +258,8 @@ def register() -> None:
         options={"TEXTEDIT_UPDATE", "SKIP_SAVE"},
         update=_searched,
     )
-    bpy.utils.register_class(GAUSSMITH_PT_history)
+    for cls in _CLASSES:
+        bpy.utils.register_class(cls)
     thumbnails.in_use.append(_pictures_shown)
     keeping.on_changed.append(view.refresh)
 
@@ -182,6 +268,7 @@ def unregister() -> None:
     global view
     keeping.on_changed.remove(view.refresh)
     thumbnails.in_use.remove(_pictures_shown)
-    bpy.utils.unregister_class(GAUSSMITH_PT_history)
+    for cls in reversed(_CLASSES):
+        bpy.utils.unregister_class(cls)
     del bpy.types.WindowManager.gaussmith_search
     view = _View()

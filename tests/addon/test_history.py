@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from addon.files.png import png_bytes
-from addon.history import Entry, History, new_entry, plain, read_entry
+from addon.history import History
+from addon.history_entry import Entry, new_entry, plain, read_entry
 
 ID = "0123456789abcdef" * 2
 NAMES = (
@@ -276,6 +277,14 @@ def test_five_hundred_entries_are_read_beside_the_main_thread(folder):
 def test_no_thread_is_left(history, tmp_path):
     add(history, tmp_path)
     assert not history.busy
+
+
+def test_a_task_that_fails_stops_no_other(history, tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "_keep", lambda *_: 1 / 0)
+    add(history, tmp_path, 1)
+    monkeypatch.undo()
+    add(history, tmp_path, 2)
+    assert Path(history.find(f"{2:032x}").files["mesh"]).is_relative_to(history.folder)
 
 
 def test_pixels_survive_the_png_top_row_first(tmp_path):

@@ -11,7 +11,9 @@ from .visible_strings import NOT_SHOWN, all_strings_of, strings_of, visible_stri
 
 PLACE = re.compile(r"\{[^{}]*\}")
 SCRIPTS = {"ja": r"[\u3040-\u30ff\u4e00-\u9fff]", "ko": r"[\uac00-\ud7af]", "zh_HANS": r"[\u4e00-\u9fff]"}
-ALIKE = re.compile(r"(PNG|WebP|xatlas|(Blender|Gaussmith) (\{\w+\})+|\{n\} min|\{h\} h \{n\} min|\{minutes\} min)")
+ALIKE = re.compile(
+    r"(PNG|WebP|xatlas|(Blender|Gaussmith) (\{\w+\})+|\{n\} (MB|GB|min)|\{h\} h \{n\} min|\{minutes\} min)"
+)
 """Texts that may read the same everywhere."""
 COMPOSED = {f"{side} by {side} pixels" for side in (512, 1024, 2048, 4096)}
 """Items of lists that the source composes; `interface_facts.py` checks them in Blender."""

@@ -17,6 +17,7 @@ SCRIPTS = (
     "interface_facts.py",
     "enabling_facts.py",
     "sidebar_facts.py",
+    "history_facts.py",
     "api_facts.py",
 )
 FACTS = [(script, fact) for script in SCRIPTS for fact in facts_in(script)]

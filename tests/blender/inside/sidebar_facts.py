@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Facts about the sidebar's operators that hold without a window too; as `facts.py`, in every Blender."""
 
-import json
 import os
 import shutil
 import stat
@@ -16,14 +15,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 import addon
 from addon import session, text
 from addon.files.png import png_bytes
-from addon.history import Entry
+from addon.history_entry import Entry
 from addon.jobs import State
 from addon.results import delivery, keeping
 from addon.results.record import read_record
 from addon.sidebar import history_operators, sources
 from addon.sidebar.sources import SourceError
 from tests.blender.inside.harness import Results, run_all
-from tests.blender.inside.known import FOLDER, RESULTS, SIZE, assert_known, fresh, picture, refused
+from tests.blender.inside.known import FOLDER, RESULTS, SIZE, fresh, picture, refused
 
 COLORS = np.array([[[200, 30, 10, 255], [0, 255, 0, 255]], [[0, 0, 255, 128], [255, 255, 255, 0]]], np.uint8)
 """Two by two pixels, top row first."""
@@ -339,119 +338,10 @@ def fact_pictures_of_any_name_become_meshes_and_entries():
         assert keeping.history().entries[0].name.isprintable()
 
 
-# ---------------------------------------------------------------------------
-# History
-
-
 @enabled
-def fact_a_mesh_comes_out_of_the_history_as_it_went_in_any_number_of_times():
-    _, entry = generated(size=SIZE, seed=9)
-    fresh()
-    for number in range(2):
-        bpy.context.scene.cursor.location = (number, 2, 1)
-        assert bpy.ops.gaussmith.import_entry(entry=entry.id) == {"FINISHED"}
-    first, second = (bpy.data.objects[name] for name in ("cat", "cat.001"))
-    bpy.context.view_layer.update()
-    assert_known(first)
-    assert tuple(second.location) == (1, 2, 1)
-    assert read_record(first)["seed"] == 9
-    keeping.history().finish()
-    assert keeping.history().entries == (entry,)
-    assert Path(entry.files["mesh"]).is_file()
-
-
-@enabled
-def fact_making_it_again_takes_the_settings_and_the_seed_of_then_or_another():
-    _, entry = generated(seed=9, faces=3_000)
-    settings().faces, settings().seed = 500, 1
-    bpy.ops.gaussmith.regenerate_entry(entry=entry.id)
-    bpy.ops.gaussmith.regenerate_entry(entry=entry.id, new_seed=True)
-    keeping.history().finish()
-    other, same, first = keeping.history().entries
-    assert (same.seed, same.options) == (first.seed, first.options)
-    assert same.options["faces"] == 3_000
-    assert other.seed not in (1, 9)
-    assert (same.name, other.name) == ("cat", "cat")
-
-
-@enabled
-def fact_it_can_be_made_again_when_the_picture_is_gone():
-    _, entry = generated("vanished")
-    (FOLDER / "vanished.png").unlink()
-    assert bpy.ops.gaussmith.regenerate_entry(entry=entry.id) == {"FINISHED"}
-    assert "vanished.001" in bpy.data.objects
-
-
-@enabled
-def fact_splats_are_kept_and_made_again_too():
-    path = FOLDER / "statue.spz"
-    path.write_bytes(b"the fake engine looks at the name only")
-    bpy.ops.gaussmith.import_splats(filepath=str(path), faces=700)
-    keeping.history().finish()
-    (entry,) = keeping.history().entries
-    assert (entry.splats, entry.picture, entry.options["faces"]) == (str(path), "", 700)
-    assert bpy.ops.gaussmith.regenerate_entry(entry=entry.id) == {"FINISHED"}
-    assert "statue.001" in bpy.data.objects
-
-
-@enabled
-def fact_a_damaged_or_missing_file_is_told_and_makes_nothing():
-    _, entry = generated()
-    fresh()
-    Path(entry.files["mesh"]).write_bytes(b"glTF")
-    with refused(RuntimeError, "cat cannot be imported"):
-        bpy.ops.gaussmith.import_entry(entry=entry.id)
-    shutil.rmtree(Path(entry.files["mesh"]).parent)
-    with refused(RuntimeError, "cat cannot be imported"):
-        bpy.ops.gaussmith.import_entry(entry=entry.id)
-    with refused(RuntimeError, "is gone"):
-        bpy.ops.gaussmith.reveal_entry(entry=entry.id)
-    assert not bpy.data.objects
-
-
-@enabled
-def fact_a_hostile_entry_is_made_again_with_settings_that_exist():
-    _, entry = generated()
-    file = Path(entry.files["mesh"]).parent / "entry.json"
-    content = json.loads(file.read_text())
-    hostile = {"size": "large", "faces": [1], "watertight": 1, "lods": True, "command": "rm -rf /", "texture": 512}
-    content |= {"options": hostile, "name": "\x1b[31m\n" * 100}
-    file.write_text(json.dumps(content))
-    keeping.open_history(keeping.history().folder).finish()
-    (read,) = keeping.history().entries
-    assert read.name.isprintable()
-    assert bpy.ops.gaussmith.regenerate_entry(entry=read.id) == {"FINISHED"}
-    keeping.history().finish()
-    again = keeping.history().entries[0].options
-    assert (again["size"], again["faces"], again["watertight"], again["lods"]) == (1.0, 20_000, False, 0)
-    assert again["texture"] == 512
-    assert "command" not in again
-
-
-@enabled
-def fact_deleting_an_entry_leaves_the_object_and_the_users_picture():
-    ob, entry = generated()
-    assert bpy.ops.gaussmith.delete_entry(entry=entry.id) == {"FINISHED"}
-    keeping.history().finish()
-    assert keeping.history().entries == ()
-    assert not Path(entry.files["mesh"]).exists()
-    assert bpy.data.objects["cat"] == ob
-    assert (FOLDER / "cat.png").is_file()
-    assert bpy.ops.gaussmith.delete_entry(entry=entry.id) == {"CANCELLED"}
-
-
-@enabled
-def fact_what_was_never_imported_is_there_in_the_next_blender():
-    job = session.submit_picture(picture("finished"), bpy.context)
-    session.jobs().wait(job)
-    assert job.state is State.READY
-    folder = keeping.history().folder
-    addon.unregister()
-    addon.register()
-    keeping.open_history(folder).finish()
-    assert [entry.name for entry in keeping.history().entries] == ["finished"]
-    assert bpy.ops.gaussmith.import_entry(entry=keeping.history().entries[0].id) == {"FINISHED"}
-    assert "finished" in bpy.data.objects
+def fact_sizes_are_told_in_units_people_know():
+    sizes = {0: "0.0 MB", 340_000: "0.3 MB", 12.4e6: "12 MB", 999.4e6: "999 MB", 999.9e6: "1.0 GB", 5.04e9: "5.0 GB"}
+    assert {size: text.amount(size) for size in sizes} == sizes
 
 
 @enabled
