@@ -472,6 +472,10 @@ def has_card() -> bool:
     return tool is not None and subprocess.run([tool, "-L"], capture_output=True).returncode == 0
 
 
+BESIDE = tuple(f"tests/blender/test_{name}.py" for name in ("facts", "real_engine", "scripting", "sidebar", "window"))
+"""Tests that mostly wait for Blender's starts and windows; they run beside all others."""
+
+
 def test(arguments: list[str]) -> int:
     """Every test this machine can run; further arguments go to pytest."""
     setup("engine", "bpy", "dev", "train")
@@ -480,15 +484,13 @@ def test(arguments: list[str]) -> int:
         say("No NVIDIA card here: tests marked gpu are left out.")
     if arguments:
         return run("-m", "pytest", *marks, *arguments)
-    # Tests in Blender mostly wait for windows and processes: all others run beside them and tell at the end.
     pytest = [str(venv_python()), "-m", "pytest", *marks]
     with tempfile.TemporaryFile() as told:
-        others = subprocess.Popen([*pytest, "--ignore=tests/blender"], cwd=ROOT, stdout=told, stderr=told)
-        say("Tests in Blender:")
-        failed = subprocess.run([*pytest, "tests/blender"], cwd=ROOT).returncode
-        failed = others.wait() or failed
+        beside = subprocess.Popen([*pytest, *BESIDE], cwd=ROOT, stdout=told, stderr=told)
+        failed = subprocess.run([*pytest, *(f"--ignore={file}" for file in BESIDE)], cwd=ROOT).returncode
+        failed = beside.wait() or failed
         told.seek(0)
-        say("All other tests:\n" + told.read().decode("utf-8", "replace").rstrip())
+        say("\n".join(["Beside these ran:", *BESIDE, told.read().decode("utf-8", "replace").rstrip()]))
     return failed
 
 

@@ -341,16 +341,18 @@ def test_the_demo_makes_meshes_a_blender_file_and_a_sheet_once(build, root, tmp_
     assert {name for name in made if again[name] != times[name]} == {"cabinet.glb", "demo.blend", "contact_sheet.png"}
 
 
-IN_BLENDER, BESIDE = "tests/blender/test_inside.py", "tests/test_beside.py"
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("failing", ["", IN_BLENDER, BESIDE])
-def test_tests_in_blender_and_all_others_are_run_and_either_may_fail(build, tmp_path, monkeypatch, capfd, failing):
-    for name in (IN_BLENDER, BESIDE):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(f"def test_it():\n    assert {name != failing}\n")
+@pytest.mark.parametrize("failing", ["", "test_a.py", "test_b.py"])
+def test_tests_in_windows_and_all_others_are_run_and_either_may_fail(build, tmp_path, monkeypatch, capfd, failing):
+    (tmp_path / "tests").mkdir()
+    for name in ("test_a.py", "test_b.py"):
+        (tmp_path / "tests" / name).write_text(f"def test_it():\n    assert {name != failing}\n")
     monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "BESIDE", ("tests/test_a.py",))
     monkeypatch.setattr(build, "setup", lambda *parts: None)
     assert bool(build.test([])) == bool(failing)
     assert capfd.readouterr().out.count("1 passed") == (1 if failing else 2)
+
+
+def test_what_runs_beside_all_other_tests_is_there(build, root):
+    assert [name for name in build.BESIDE if not (root / name).is_file()] == []
