@@ -130,12 +130,11 @@ def _draw_history(box: bpy.types.UILayout, preferences: GaussmithPreferences) ->
     row.label(text="History", text_ctxt=OURS, icon="TIME")
     row.operator("gaussmith.delete_all_entries", icon="TRASH")
     box.prop(preferences, "history_gigabytes")
-    column = _indented(box)
-    column.label(text=history_panel.usage(), translate=False)
+    _indented(box).label(text=history_panel.usage(), translate=False)
     if 0 < history.limit < history.used:
         beyond = text.amount(history.used - history.limit)
         words = told("Beyond the limit by {size}: the oldest meshes go when the next one is made")
-        column.label(text=words.format(size=beyond), icon="INFO", translate=False)
+        box.label(text=words.format(size=beyond), icon="INFO", translate=False)
 
 
 def _draw_engine(box: bpy.types.UILayout) -> None:

@@ -216,10 +216,16 @@ def _draw_page(layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
 
 def _draw_entry(layout: bpy.types.UILayout, entry: Entry, width: int) -> None:
     box = layout.box().column()
-    column = box.column(align=True)
-    column.scale_y = 0.8
-    column.label(text=time.strftime("%Y-%m-%d  %H:%M", time.localtime(entry.date)), translate=False)
-    column.label(text=facts_of(entry), translate=False)
+    row = box.row()
+    row.label(text=time.strftime("%Y-%m-%d  %H:%M", time.localtime(entry.date)), translate=False)
+    icons = row.row(align=True)
+    icons.alignment = "RIGHT"
+    is_pinned = keeping.history().marks(entry.id).pinned
+    pin = icons.operator("gaussmith.pin_entry", text="", icon="PINNED" if is_pinned else "UNPINNED", depress=is_pinned)
+    pin.entry = entry.id
+    icons.operator("gaussmith.reveal_entry", text="", icon="FILE_FOLDER").entry = entry.id
+    icons.operator("gaussmith.delete_entry", text="", icon="TRASH").entry = entry.id
+    box.label(text=facts_of(entry), translate=False)
     if entry.error:
         text.wrapped(box, told(entry.error), width, "ERROR")
     box.operator("gaussmith.import_entry", text="Import at the 3D Cursor", icon="IMPORT").entry = entry.id
@@ -229,11 +235,6 @@ def _draw_entry(layout: bpy.types.UILayout, entry: Entry, width: int) -> None:
     if entry.picture:
         other = row.operator("gaussmith.regenerate_entry", text="New Seed", icon="DOT")
         other.entry, other.new_seed = entry.id, True
-    is_pinned = keeping.history().marks(entry.id).pinned
-    pin = row.operator("gaussmith.pin_entry", text="", icon="PINNED" if is_pinned else "UNPINNED", depress=is_pinned)
-    pin.entry = entry.id
-    row.operator("gaussmith.reveal_entry", text="", icon="FILE_FOLDER").entry = entry.id
-    row.operator("gaussmith.delete_entry", text="", icon="TRASH").entry = entry.id
 
 
 def facts_of(entry: Entry) -> str:
