@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Draws the pictures of the panel's states for the documentation, in a real window with the fake engine.
+"""Draws the pictures of the panel's states for the documentation, in real windows.
 
-python -m tests.blender.panel_pictures [blender-5.2 [panel-states-2x.png ...]]        to docs/
+python -m tests.blender.panel_pictures [FILE.png ...] [--blender blender-5.2] [--statue angel.ply]        to docs/
+
+The engine is the fake one, but for `import-splats.png`: that needs a file of captured splats, y down, and is left as it
+is without one.
 """
 
+import argparse
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -22,42 +27,71 @@ from .test_window import PICTURES, draw_picture
 SECONDS = 1200
 GAP = 12
 COLOURS = 160
-SIDEBARS = ("empty", "picture", "running", "queue", "done", "fail", "memory", "crash", "ready", "object", "history")
-SHEETS = {  # file -> scale, language, size of the window, words in the facts wanted, states
-    "panel-states.png": (1, "", "1280x800", "", (*SIDEBARS, "no-engine")),
-    "panel-states-2x.png": (2, "", "1600x1500", "01 02 03 08", ("running", "done", "history")),
-    "panel-japanese.png": (1, "ja_JP", "1280x800", "01 02 03 05 07", ("running", "memory", "crash", "object")),
-}
+LARGEST_KB = 300
+SIDEBARS = ("empty", "picture", "running", "queue", "done", "fail", "memory", "disk", "crash", "ready", "object")
 
 
-def main(program: str = "blender-5.2", *names: str) -> int:
-    found = shutil.which(program)
-    if found is None:
-        sys.exit(f"{program} is not on PATH; name a Blender that is.")
-    for name, (scale, language, size, only, states) in SHEETS.items():
-        if names and name not in names:
+@dataclass(frozen=True)
+class Run:
+    """One window, and what is made of the pictures taken there."""
+
+    files: dict[str, tuple[str, ...]]  # by their names in docs/, the states they show side by side
+    facts: str  # words in the names of the facts wanted
+    scale: int = 1
+    language: str = ""
+    size: str = "1280x800"
+    statue: bool = False  # needs captured splats and the real engine
+
+
+RUNS = (
+    Run({"panel-states.png": (*SIDEBARS, "history", "no-engine"), "preferences.png": ("preferences",)}, "_0 _10"),
+    Run({"panel-states-2x.png": ("running", "done", "history")}, "01 02 03 08", scale=2, size="1600x1500"),
+    Run({"panel-japanese.png": ("running", "memory", "crash", "object")}, "01 02 03 05 07", language="ja_JP"),
+    Run({"panel-advanced.png": ("advanced", "advanced-all")}, "01 11", size="1280x1480"),
+    Run({"import-splats.png": ("statue",)}, "12", statue=True),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Pictures of the panel's states, to docs/.")
+    parser.add_argument("files", nargs="*", metavar="FILE.png", help="those wanted; all without a name")
+    parser.add_argument("--blender", default="blender-5.2")
+    parser.add_argument("--statue", type=Path, metavar="FILE", help="captured splats for import-splats.png")
+    arguments = parser.parse_args()
+    if (program := shutil.which(arguments.blender)) is None:
+        parser.error(f"{arguments.blender} is not on PATH; name a Blender that is.")
+    for run in RUNS:
+        wanted = {name: states for name, states in run.files.items() if not arguments.files or name in arguments.files}
+        if run.statue and arguments.statue is None:
+            if wanted:
+                print(f"{', '.join(wanted)}: not made, no --statue was named")
             continue
-        with tempfile.TemporaryDirectory(prefix="gaussmith-pictures-") as folder:
-            take(found, Path(folder), {"SCALE": str(scale), "LANGUAGE": language, "WINDOW": size, "ONLY": only})
-            save(sheet([crop(Path(folder), state) for state in states]), ROOT / "docs" / name)
-            if not only:
-                save(crop(Path(folder), "preferences"), ROOT / "docs" / "preferences.png")
+        if wanted:
+            with tempfile.TemporaryDirectory(prefix="gaussmith-pictures-") as folder:
+                take(program, Path(folder), run, arguments.statue)
+                for name, states in wanted.items():
+                    save(sheet([crop(Path(folder), state) for state in states]), ROOT / "docs" / name)
     return 0
 
 
-def take(program: str, folder: Path, wanted: dict[str, str]) -> None:
+def take(program: str, folder: Path, run: Run, statue: Path | None) -> None:
     """Runs `panel_states.py` in a window of a new user's."""
     load_build(ROOT).stage(_made(folder / "user" / "extensions" / "user_default"))
     for picture in PICTURES:
         draw_picture(folder / f"{picture}.png")
     for name in ("teapot", "teapot hang"):
         shutil.copy(ROOT / "examples" / "teapot.png", folder / f"{name}.png")
+    if run.statue and statue is not None:
+        shutil.copy(statue, folder / statue.name)
     environ = {
         **os.environ,
         "BLENDER_USER_RESOURCES": str(folder / "user"),
-        "GAUSSMITH_ENGINE_PYTHON": str(write_fake_python(folder)),
+        "GAUSSMITH_ENGINE_PYTHON": sys.executable if run.statue else str(write_fake_python(folder)),
         "GAUSSMITH_FAKE": "",
-        **{f"GAUSSMITH_{name}": value for name, value in wanted.items()},
+        "GAUSSMITH_SCALE": str(run.scale),
+        "GAUSSMITH_LANGUAGE": run.language,
+        "GAUSSMITH_WINDOW": run.size,
+        "GAUSSMITH_ONLY": run.facts,
     }
     enable = f"{NO_SPLASH}; bpy.ops.preferences.addon_enable(module='bl_ext.user_default.gaussmith'); "
     enable += "bpy.ops.wm.save_userpref()"
@@ -71,7 +105,7 @@ def take(program: str, folder: Path, wanted: dict[str, str]) -> None:
 
 
 def crop(folder: Path, state: str) -> Image.Image:
-    """The sidebar in a state, without what is empty below."""
+    """The part of the window that is meant."""
     picture = Image.open(folder / f"{state}.png").convert("RGB")
     return picture.crop(json.loads((folder / f"{state}.json").read_text()))
 
@@ -79,8 +113,10 @@ def crop(folder: Path, state: str) -> Image.Image:
 def sheet(pictures: list[Image.Image]) -> Image.Image:
     """Pictures side by side, in two rows where there are many."""
     rows = [pictures] if len(pictures) < 6 else [pictures[: -(-len(pictures) // 2)], pictures[-(-len(pictures) // 2) :]]
-    width = max(sum(picture.width + GAP for picture in row) for row in rows)
-    whole = Image.new("RGB", (width, sum(max(picture.height for picture in row) + GAP for row in rows)), (20, 20, 20))
+    width = max(sum(picture.width + GAP for picture in row) for row in rows) - GAP
+    whole = Image.new(
+        "RGB", (width, sum(max(picture.height for picture in row) + GAP for row in rows) - GAP), (20,) * 3
+    )
     top = 0
     for row in rows:
         left = 0
@@ -93,7 +129,10 @@ def sheet(pictures: list[Image.Image]) -> Image.Image:
 
 def save(picture: Image.Image, path: Path) -> None:
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path.relative_to(ROOT)}: {picture.width} x {picture.height} pixels, {path.stat().st_size // 1024} KiB")
+    size = path.stat().st_size // 1000
+    print(f"{path.relative_to(ROOT)}: {picture.width} x {picture.height} pixels, {size} kB")
+    if size >= LARGEST_KB:
+        sys.exit(f"{path.name} is larger than {LARGEST_KB} kB.")
 
 
 def _made(folder: Path) -> Path:
@@ -102,4 +141,4 @@ def _made(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main())

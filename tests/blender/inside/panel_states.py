@@ -5,12 +5,14 @@ Beside NAME.png lies NAME.json with the part of the window that is meant: left, 
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
+from mathutils import Euler
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
@@ -19,6 +21,7 @@ from tests.blender.inside.windowing import (
     FOLDER,
     MODULE,
     RESULTS,
+    SIZE,
     call,
     ended,
     fresh,
@@ -36,7 +39,7 @@ SCALE = float(os.environ.get("GAUSSMITH_SCALE", "1"))
 LANGUAGE = os.environ.get("GAUSSMITH_LANGUAGE", "")
 ONLY = os.environ.get("GAUSSMITH_ONLY", "").split()
 """Words in the names of the facts that are wanted; none for all."""
-SECONDS = 90
+SECONDS = 600
 
 
 def sidebar() -> bpy.types.Region:
@@ -75,13 +78,15 @@ def at_work() -> Iterator:
     """A job under way, for as long as it is looked at: the engine hangs, and what it would say is put in its mouth."""
     job = generate("teapot hang")
     yield lambda: job.fraction > 0
-    job.name, job.text, job.fraction, job.remaining = "teapot", "Imagining the object", 0.42, 5.0
+    job.name, job.text, job.fraction = "teapot", "Imagining the object", 0.42
+    jobs().estimates.remaining = lambda *_: 5.0
     window().scene.gaussmith.picture = str(FOLDER / "teapot.png")
 
 
 def end_work() -> Iterator:
     call(bpy.ops.gaussmith.cancel_all)
     yield lambda: not jobs().busy
+    del jobs().estimates.remaining
     forget_all()
 
 
@@ -104,7 +109,7 @@ def fact_04_queue():
 
 
 def fact_05_failures():
-    for picture in ("fail", "memory", "crash"):
+    for picture in ("fail", "memory", "disk", "crash"):
         forget_all()
         job = generate(picture)
         yield ended(job)
@@ -167,6 +172,56 @@ def fact_10_preferences():
     yield from take("preferences", next(region for region in area.regions if region.type == "WINDOW"), below=225)
     area.type = "VIEW_3D"
     yield 0.2
+
+
+class Opened:
+    """A layout whose panels begin open, as after clicks on headers, where their names begin with one of `words`."""
+
+    def __init__(self, layout: bpy.types.UILayout, words: tuple[str, ...]) -> None:
+        vars(self).update(layout=layout, words=words)
+
+    def __getattr__(self, name: str):
+        return getattr(self.layout, name)
+
+    def __setattr__(self, name: str, value) -> None:
+        setattr(self.layout, name, value)
+
+    def panel(self, name: str, default_closed: bool):
+        header, body = self.layout.panel(name, default_closed=default_closed and not name.startswith(self.words))
+        return header, body and Opened(body, self.words)
+
+
+def fact_11_advanced():
+    panels = part("panels")
+    plain = panels._draw_advanced
+    for name, words in (("advanced", ("GAUSSMITH_advanced",)), ("advanced-all", ("GAUSSMITH_",))):
+        panels._draw_advanced = lambda layout, *rest, words=words: plain(Opened(layout, words), *rest)
+        yield from fresh()
+        window().scene.gaussmith.as_asset = True
+        yield from take(name)
+    panels._draw_advanced = plain
+
+
+def fact_12_statue():
+    (statue,) = (path for path in FOLDER.iterdir() if path.suffix in part("files.splat_files").SUFFIXES)
+    yield lambda: part("engine_life").engine_state().kind == "READY"
+    yield from fresh()
+    for ob in list(bpy.data.objects):
+        bpy.data.objects.remove(ob)
+    with bpy.context.temp_override(window=window(), area=view()):
+        bpy.ops.gaussmith.import_splats(filepath=str(statue), up="-y", size=SIZE)
+    (job,) = jobs().jobs
+    yield ended(job)
+    assert state(job) == "DONE", job.error
+    window().view_layer.objects.active = bpy.data.objects[statue.stem]
+    forget_all()  # the mesh's report has the space
+    space = view().spaces.active
+    space.show_region_toolbar = False
+    space.shading.color_type, space.shading.light = "TEXTURE", "FLAT"
+    space.region_3d.view_rotation = Euler((math.radians(82), 0, math.radians(80))).to_quaternion()
+    space.region_3d.view_location, space.region_3d.view_distance = (0, 0.4, 0.45 * SIZE), 2.1 * SIZE
+    yield from take("statue", next(region for region in view().regions if region.type == "WINDOW"))
+    (FOLDER / "statue.json").write_text(json.dumps([0, 0, window().width, window().height]))
 
 
 def forget_all() -> None:
