@@ -18,10 +18,12 @@ import sys
 import tempfile
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
+BLENDERS = ROOT / ".blenders"
 DIST = ROOT / "dist"
 EXAMPLES = ROOT / "examples"
 DEMO = ROOT / "out" / "demo"
@@ -39,7 +41,12 @@ LOCKS = {  # part of the environment: its lock file, and what it is for
     "bpy": (ROOT / "tests" / "requirements-bpy.lock", "Blender as a Python module"),
     "dev": (ROOT / "tests" / "requirements-dev.lock", "linter, type checker, test runner"),
     "train": (ROOT / "engine" / "requirements-train.lock", "training, with torch"),
+    "bpy-4.2": (ROOT / "tests" / "requirements-bpy-4.2.lock", "Blender 4.2 as a Python module"),
+    "bpy-5.0": (ROOT / "tests" / "requirements-bpy-5.0.lock", "Blender 5.0 as a Python module"),
+    "bpy-5.2": (ROOT / "tests" / "requirements-bpy-5.2.lock", "Blender 5.2 as a Python module"),
 }
+# Parts only tests need, each in an environment of its own in .blenders/, and the Python it exists for.
+MODULES = {"bpy-4.2": (3, 11), "bpy-5.0": (3, 11), "bpy-5.2": (3, 13)}
 
 
 class Problem(Exception):
@@ -94,6 +101,15 @@ def find_python() -> tuple[str, tuple[int, int]]:
     raise Problem("This is Python {}.{}, and no suitable one is on PATH. {}".format(*sys.version_info[:2], NEEDED))
 
 
+def find_python_of(wanted: tuple[int, int]) -> str:
+    """An interpreter of this version. Raises `Problem` where there is none."""
+    named = os.environ.get("GAUSSMITH_PYTHON")
+    for python in [*([named] if named else []), *candidates()]:
+        if probe(python) == wanted:
+            return python
+    raise Problem("There is no Python {}.{} with its venv module on PATH or in pyenv.".format(*wanted))
+
+
 def find_blender() -> str | None:
     """The `blender` on PATH, when it is 4.2 or newer."""
     blender = shutil.which("blender")
@@ -104,8 +120,9 @@ def find_blender() -> str | None:
     return blender if match and (int(match[1]), int(match[2])) >= BLENDER_MINIMUM else None
 
 
-def venv_python() -> Path:
-    return VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+def venv_python(venv: Path | None = None) -> Path:
+    """The interpreter of an environment, of `.venv` where none is named."""
+    return (venv or VENV) / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 # --- The environment -------------------------------------------------------------------------------------------------
@@ -159,23 +176,23 @@ def fingerprint(part: str) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def read_stamp() -> dict[str, str]:
+def read_stamp(venv: Path) -> dict[str, str]:
     """Part -> fingerprint of what was installed whole; empty for an environment not made by this file."""
     try:
-        return json.loads((VENV / "gaussmith.json").read_text(encoding="utf-8"))
+        return json.loads((venv / "gaussmith.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 
 
-def write_stamp(stamp: dict[str, str]) -> None:
-    part_file = VENV / "gaussmith.json.part"
+def write_stamp(venv: Path, stamp: dict[str, str]) -> None:
+    part_file = venv / "gaussmith.json.part"
     part_file.write_text(json.dumps(stamp, indent=1), encoding="utf-8")
-    os.replace(part_file, VENV / "gaussmith.json")
+    os.replace(part_file, venv / "gaussmith.json")
 
 
-def pip_install(arguments: list[str]) -> None:
+def pip_install(venv: Path, arguments: list[str]) -> None:
     """Runs pip quietly; `Problem` with the end of its output where it fails."""
-    command = [str(venv_python()), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    command = [str(venv_python(venv)), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     environment = {name: value for name, value in os.environ.items() if name not in ("PIP_TARGET", "PIP_PREFIX")}
     environment["PIP_USER"] = "0"
     done = subprocess.run(
@@ -185,27 +202,27 @@ def pip_install(arguments: list[str]) -> None:
     if done.returncode:
         tail = "\n".join("    " + line for line in done.stdout.splitlines()[-15:])
         raise Problem(
-            f"Installing into {VENV} failed:\n{tail}\n"
+            f"Installing into {venv} failed:\n{tail}\n"
             "Look at the last lines above: without network, point PIP_FIND_LINKS at a folder of wheels; "
             "then run the same command again, it goes on where it stopped."
         )
 
 
-def missing_in_environment(lines: list[str]) -> list[str]:
+def missing_in_environment(venv: Path, lines: list[str]) -> list[str]:
     done = subprocess.run(
-        [str(venv_python()), "-I", "-c", MISSING], input=json.dumps(lines), capture_output=True, text=True
+        [str(venv_python(venv)), "-I", "-c", MISSING], input=json.dumps(lines), capture_output=True, text=True
     )
     if done.returncode:
-        raise Problem(f"{VENV} is damaged ({done.stderr.strip().splitlines()[-1]}). Delete that folder and try again.")
+        raise Problem(f"{venv} is damaged ({done.stderr.strip().splitlines()[-1]}). Delete that folder and try again.")
     return json.loads(done.stdout)
 
 
-def install(part: str) -> None:
-    """Brings one part of the environment to what its lock file says."""
+def install(venv: Path, part: str) -> None:
+    """Brings one part of an environment to what its lock file says."""
     lock, purpose = LOCKS[part]
     entries = read_lock(lock)
     torch = [torch_pin()] if part == "train" else []
-    missing = missing_in_environment([*entries, *torch])
+    missing = missing_in_environment(venv, [*entries, *torch])
     if not missing:
         return
     started = time.monotonic()
@@ -214,26 +231,44 @@ def install(part: str) -> None:
         wanted = Path(folder) / "requirements.txt"
         if hashed := [line for line in missing if line in entries]:
             wanted.write_text("".join(" ".join([line.split(";")[0], *entries[line]]) + "\n" for line in hashed))
-            pip_install(["--no-deps", "--require-hashes", "-r", str(wanted)])
+            pip_install(venv, ["--no-deps", "--require-hashes", "-r", str(wanted)])
         if torch[:1] == missing[-1:]:  # no hashes: which build it is depends on the machine
-            versions = [line for locked in LOCKS.values() for line in read_lock(locked[0])]
+            versions = [line for name in LOCKS if name not in MODULES for line in read_lock(LOCKS[name][0])]
             wanted.write_text("".join(f"{line}\n" for line in versions))
-            pip_install([*torch, "-c", str(wanted)])
-    if still := missing_in_environment([*entries, *torch]):
-        raise Problem(f"After the installation {', '.join(still)} is not whole. Delete {VENV} and try again.")
-    say(f"  done in {time.monotonic() - started:.0f} s")
+            pip_install(venv, [*torch, "-c", str(wanted)])
+    if still := missing_in_environment(venv, [*entries, *torch]):
+        raise Problem(f"After the installation {', '.join(still)} is not whole. Delete {venv} and try again.")
+    say(f"  {purpose}: done in {time.monotonic() - started:.0f} s")
+
+
+def make_environment(venv: Path, base: str, version: tuple[int, int]) -> None:
+    """An empty environment in place of whatever is there."""
+    say(f"Making {venv} with Python {version[0]}.{version[1]} ({base})")
+    if venv.exists():
+        shutil.rmtree(venv)
+    made = subprocess.run([base, "-m", "venv", str(venv)], capture_output=True, text=True)
+    if made.returncode:
+        shutil.rmtree(venv, ignore_errors=True)
+        raise Problem(f"Python could not make {venv}: {(made.stderr or made.stdout).strip()}")
+
+
+def install_parts(venv: Path, parts: tuple[str, ...]) -> None:
+    """Brings an environment to what these parts' lock files say. A part is stamped only once it is there whole."""
+    stamp = read_stamp(venv)
+    for part in parts:
+        if stamp.get(part) != fingerprint(part):
+            write_stamp(venv, {name: mark for name, mark in stamp.items() if name != part})
+            install(venv, part)
+            stamp[part] = fingerprint(part)
+            write_stamp(venv, stamp)
 
 
 def setup(*parts: str) -> None:
-    """Makes or repairs `.venv` so that it holds these parts. A part is stamped only once it is there whole."""
+    """Makes or repairs `.venv` so that it holds these parts."""
     python = venv_python()
     version = probe(str(python), "pip") if python.exists() else None
     if os.environ.get("GAUSSMITH_PYTHON"):
         version = version if version == find_python()[1] else None
-    stamp = read_stamp() if version else {}
-    wanted = {part: fingerprint(part) for part in parts}
-    if version in PYTHONS and all(stamp.get(part) == mark for part, mark in wanted.items()):
-        return
     base, version = ("", version) if version in PYTHONS else find_python()
     if "bpy" in parts and version != (3, 11):
         raise Problem(
@@ -242,20 +277,45 @@ def setup(*parts: str) -> None:
             "(for the demo, a Blender 4.2 or newer on PATH also does)."
         )
     if base:
-        say(f"Making {VENV} with Python {version[0]}.{version[1]} ({base})")
-        if VENV.exists():
-            shutil.rmtree(VENV)
-        made = subprocess.run([base, "-m", "venv", str(VENV)], capture_output=True, text=True)
-        if made.returncode:
-            shutil.rmtree(VENV, ignore_errors=True)
-            raise Problem(f"Python could not make {VENV}: {(made.stderr or made.stdout).strip()}")
-        stamp = {}
-    for part in parts:
-        if stamp.get(part) != wanted[part]:
-            write_stamp({name: mark for name, mark in stamp.items() if name != part})
-            install(part)
-            stamp[part] = wanted[part]
-            write_stamp(stamp)
+        make_environment(VENV, base, version)
+    install_parts(VENV, parts)
+
+
+def module_environment(name: str) -> Path:
+    return BLENDERS / name
+
+
+def has_module(name: str) -> bool:
+    """Is this Blender module there, whole and as its lock file says?"""
+    venv = module_environment(name)
+    return venv_python(venv).exists() and read_stamp(venv).get(name) == fingerprint(name)
+
+
+def setup_module(name: str) -> None:
+    """Makes or repairs the environment of one of MODULES."""
+    venv, wanted = module_environment(name), MODULES[name]
+    python = venv_python(venv)
+    if not python.exists() or probe(str(python), "pip") != wanted:
+        make_environment(venv, find_python_of(wanted), wanted)
+    install_parts(venv, (name,))
+
+
+def setup_modules() -> None:
+    """Every Blender module tests run in. One that cannot be had here is named and left out; in CI it is a `Problem`."""
+
+    def attempt(name: str) -> str:
+        try:
+            setup_module(name)
+            return ""
+        except Problem as problem:
+            return f"{name} is left out, and its tests with it: {problem}"
+
+    with ThreadPoolExecutor(len(MODULES)) as pool:  # waiting for the registry and unpacking take turns
+        left_out = [words for words in pool.map(attempt, MODULES) if words]
+    if left_out and os.environ.get("CI"):
+        raise Problem("\n".join(left_out))
+    for words in left_out:
+        say(words)
 
 
 def run(*arguments: object, **options) -> int:
@@ -479,6 +539,7 @@ BESIDE = tuple(f"tests/blender/test_{name}.py" for name in ("facts", "real_engin
 def test(arguments: list[str]) -> int:
     """Every test this machine can run; further arguments go to pytest."""
     setup("engine", "bpy", "dev", "train")
+    setup_modules()
     marks = [] if has_card() else ["-m", "not gpu"]
     if marks:
         say("No NVIDIA card here: tests marked gpu are left out.")

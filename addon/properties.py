@@ -2,6 +2,8 @@
 # pyright: reportAttributeAccessIssue=false, reportInvalidTypeForm=false, reportMissingImports=false
 """Settings of a scene."""
 
+import sys
+
 import bpy
 from bpy.props import EnumProperty, PointerProperty, StringProperty
 
@@ -63,7 +65,17 @@ class GaussmithSettings(ResultOptions, PictureOptions, bpy.types.PropertyGroup):
     )
 
 
+def _hold_modules() -> None:
+    """Lets Blender 4.2 as a module end before Python does; it crashes otherwise.
+
+    That version keeps the callbacks of properties for ever, and with them their globals, where `bpy` is. Of the modules
+    Python empties at its end those that something still holds; so a callback holds all of this package's.
+    """
+    vars(_picture_changed)["modules"] = [m for name, m in sys.modules.items() if name.startswith(f"{__package__}.")]
+
+
 def register() -> None:
+    _hold_modules()
     bpy.utils.register_class(GaussmithSettings)
     bpy.types.Scene.gaussmith = PointerProperty(type=GaussmithSettings)
 

@@ -87,6 +87,16 @@ def test_a_shim_that_does_not_run_is_passed_over_for_the_next_on_path(build, mon
 
 
 @POSIX
+def test_a_python_of_one_version_is_found_among_others(build, monkeypatch, tmp_path):
+    old, new = (executable(tmp_path / name, f"echo 3 {minor}") for name, minor in (("old", 11), ("new", 13)))
+    monkeypatch.setenv("GAUSSMITH_PYTHON", str(new))
+    monkeypatch.setattr(build, "candidates", lambda: [str(old)])
+    assert [build.find_python_of(version) for version in ((3, 11), (3, 13))] == [str(old), str(new)]
+    with pytest.raises(build.Problem, match=r"no Python 3\.12 with its venv module"):
+        build.find_python_of((3, 12))
+
+
+@POSIX
 @pytest.mark.parametrize(("shown", "taken"), [("4.1.1", False), ("4.2.0", True), ("5.10.2 LTS", True), ("no", False)])
 def test_a_blender_on_path_is_taken_from_4_2(build, monkeypatch, tmp_path, shown, taken):
     blender = executable(tmp_path / "blender", f"echo Blender {shown}")
@@ -111,9 +121,10 @@ def test_every_line_of_every_lock_is_pinned_and_hashed(build):
 def test_locks_agree_and_cover_what_pyproject_names(build, root):
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pins: dict[str, set[str]] = {}
-    for path, _ in build.LOCKS.values():
+    for part, (path, _) in build.LOCKS.items():
         for requirement in build.read_lock(path):
-            pins.setdefault(requirement.split("==")[0], set()).add(requirement.split(" ")[0])
+            if part not in build.MODULES or not requirement.startswith("bpy=="):
+                pins.setdefault(requirement.split("==")[0], set()).add(requirement.split(" ")[0])
     pins.pop("numpy")  # by version of Python, checked below
     assert [versions for versions in pins.values() if len(versions) > 1] == []
     wanted = [
@@ -126,9 +137,15 @@ def test_locks_agree_and_cover_what_pyproject_names(build, root):
 
 
 def test_numpy_beside_blender_4_is_older_than_2(build):
-    for part in ("engine", "train", "bpy"):
+    for part in ("engine", "train", "bpy", "bpy-4.2"):
         numpy = [line for line in build.read_lock(build.LOCKS[part][0]) if line.startswith("numpy==")]
         assert numpy[0].startswith("numpy==1.26.")
+
+
+def test_each_blender_module_is_locked_at_the_version_it_is_named_after(build):
+    for name in build.MODULES:
+        (bpy,) = (line for line in build.read_lock(build.LOCKS[name][0]) if line.startswith("bpy=="))
+        assert bpy.startswith(f"{name.replace('-', '==')}."), bpy
 
 
 # --- The environment -------------------------------------------------------------------------------------------------
@@ -188,7 +205,7 @@ def test_setup_installs_once_follows_the_lock_and_repairs_what_was_cut_short(che
     assert len(shown.splitlines()) == 3, "pip's own lines are shown only where it fails"
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkout, "pip_install", lambda arguments: pytest.fail("a second run installs nothing"))
+        patched.setattr(checkout, "pip_install", lambda venv, arguments: pytest.fail("a second run installs nothing"))
         checkout.setup("engine")
         (checkout.VENV / "gaussmith.json").unlink()
         checkout.setup("engine")  # an environment that holds everything is taken as it is
@@ -216,18 +233,60 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused_and_nothing_is_claimed(ch
     lock.write_text(re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, good, count=1))
     with pytest.raises(checkout.Problem, match=r"failed(?s:.*)alpha(?s:.*)run the same command again"):
         checkout.setup("engine")
-    assert checkout.read_stamp() == {}
+    assert checkout.read_stamp(checkout.VENV) == {}
     lock.write_text(good)
     checkout.setup("engine")
-    assert checkout.read_stamp() == {"engine": checkout.fingerprint("engine")}
+    assert checkout.read_stamp(checkout.VENV) == {"engine": checkout.fingerprint("engine")}
 
 
 @pytest.mark.slow
 def test_an_environment_cut_short_while_being_made_is_made_anew(checkout):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout.VENV], check=True)
-    checkout.write_stamp({"engine": checkout.fingerprint("engine")})  # whatever it claims
+    checkout.write_stamp(checkout.VENV, {"engine": checkout.fingerprint("engine")})  # whatever it claims
     checkout.setup("engine")
     assert module_version(checkout, "alpha") == "1.0"
+
+
+@pytest.fixture
+def module(checkout, monkeypatch):
+    """The checkout whose only Blender module is `alpha`, for the Python this runs in."""
+    wheels = checkout.ROOT / "local wheels"
+    lock = checkout.ROOT / "module.lock"
+    lock.write_text(write_wheel(wheels, "alpha", "1.0"))
+    monkeypatch.setattr(checkout, "MODULES", {"bpy-4.2": sys.version_info[:2]})
+    monkeypatch.setitem(checkout.LOCKS, "bpy-4.2", (lock, "a module"))
+    return lock
+
+
+@pytest.mark.slow
+def test_a_blender_module_gets_an_environment_of_its_own_that_follows_its_lock(checkout, module):
+    assert not checkout.has_module("bpy-4.2")
+    checkout.setup_modules()
+    assert checkout.has_module("bpy-4.2")
+    environment = checkout.module_environment("bpy-4.2")
+    assert [path.relative_to(environment).name for path in environment.rglob("alpha.py")] == ["alpha.py"]
+    assert not checkout.VENV.exists()
+
+    module.write_text(write_wheel(checkout.ROOT / "local wheels", "alpha", "1.1"))
+    assert not checkout.has_module("bpy-4.2")
+    checkout.setup_modules()
+    assert checkout.has_module("bpy-4.2")
+    assert "1.1" in next(environment.rglob("alpha.py")).read_text()
+
+    checkout.venv_python(environment).unlink()
+    assert not checkout.has_module("bpy-4.2")
+
+
+def test_a_blender_module_without_its_python_is_left_out_and_in_ci_refused(checkout, module, monkeypatch, capsys):
+    monkeypatch.setattr(checkout, "MODULES", {"bpy-4.2": (3, 99)})
+    monkeypatch.setattr(checkout, "candidates", list)
+    monkeypatch.delenv("CI", raising=False)
+    checkout.setup_modules()
+    assert "bpy-4.2 is left out, and its tests with it: There is no Python 3.99" in capsys.readouterr().out
+    assert not checkout.has_module("bpy-4.2")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(checkout.Problem, match=r"bpy-4\.2 is left out.*no Python 3\.99"):
+        checkout.setup_modules()
 
 
 # --- The extension ---------------------------------------------------------------------------------------------------
@@ -350,6 +409,7 @@ def test_tests_in_windows_and_all_others_are_run_and_either_may_fail(build, tmp_
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setattr(build, "BESIDE", ("tests/test_a.py",))
     monkeypatch.setattr(build, "setup", lambda *parts: None)
+    monkeypatch.setattr(build, "setup_modules", lambda: None)
     assert bool(build.test([])) == bool(failing)
     assert capfd.readouterr().out.count("1 passed") == (1 if failing else 2)
 

