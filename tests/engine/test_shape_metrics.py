@@ -20,6 +20,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 metrics = importlib.import_module("shape_metrics")
 surface_distance = importlib.import_module("surface_distance")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def fewer(monkeypatch):
@@ -150,7 +152,6 @@ def painted(mesh: Mesh, texture: np.ndarray) -> Mesh:
     return replace(mesh, uvs=uvs.astype(np.float32), texture=np.rint(255 * texture).astype(np.uint8))
 
 
-@pytest.mark.slow
 def test_pictures_of_the_same_colours_are_the_same():
     mesh = sphere(0.5)
     colors = np.stack([mesh.vertices[:, 0] + 0.5, 0.5 - mesh.vertices[:, 1], np.full(len(mesh.vertices), 0.4)], -1)

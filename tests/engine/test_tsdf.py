@@ -168,6 +168,7 @@ def see_near(depths):
     depths[50:94, 50:94] = depths[depths > 0].min() - 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [see_far, see_through, see_near])
 def test_one_wrong_view_neither_carves_nor_adds(change):
     right, wrong = corrupted(change)

@@ -202,6 +202,7 @@ def test_any_mesh_gets_texture_coordinates(name):
     assert (first != last).sum() <= 0.002 * (first >= 0).sum()
 
 
+@pytest.mark.slow
 def test_packed_charts_may_be_many_and_of_all_sizes():
     rng = np.random.default_rng(0)
     for count in (1, 3, 300, 2000):

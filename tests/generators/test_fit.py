@@ -75,6 +75,7 @@ def fitted(wrong, photograph) -> Gaussians:
     return fit(wrong, photograph, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("background", [(0, 0, 0), (1, 1, 1), (0.1, 0.9, 0.2)])
 def test_the_picture_is_drawn_better_before_any_background(wrong, fitted, photograph, background):
     assert likeness(fitted, photograph, background) > likeness(wrong, photograph, background) + 4
@@ -100,6 +101,7 @@ def test_what_the_camera_does_not_see_keeps_its_colour_and_size(wrong, fitted, p
         assert moved[hidden].max() < 0.02, name
 
 
+@pytest.mark.slow
 def test_the_back_follows_the_front(truth, photograph):
     """A guess that is too high as a whole comes down as a whole, though only its front is seen."""
     high = replace(truth, means=truth.means + np.array([0, 0.03, 0]))

@@ -128,6 +128,7 @@ def test_a_loss_that_is_no_number_costs_one_step_and_is_counted(tmp_path):
     assert all(math.isfinite(line["loss"]) for line in lines(tmp_path))
 
 
+@pytest.mark.slow
 def test_bad_stretches_go_back_to_the_last_checkpoint_with_a_lower_rate_and_other_data(tmp_path, capsys):
     seeds, bad = [], itertools.count()
 
