@@ -16,9 +16,6 @@ from engine.training.losses import nearest_distances, ssim
 STEEP = 0.3
 """Steps of depth between neighbouring pixels count no more than this: edges may lie a pixel off."""
 
-CENTRES, NEIGHBOURS = 512, 6
-"""Gaussians that are compared with so many of those around them."""
-
 FAR = 0.1
 """Points farther than this from the surface float; in half pictures."""
 
@@ -31,7 +28,6 @@ class LossWeights:
     slopes: float = 2.0
     camera: float = 0.3
     anchors: float = 1.0
-    uneven: float = 2.0
     chamfer: float = 1.0  # falls to `chamfer_end` while views are rendered
     chamfer_end: float = 0.1
     floaters: float = 0.5
@@ -120,34 +116,13 @@ def geometry_loss(output: AggOutput, batch: Batch, weights: LossWeights) -> tupl
     parts |= {"chamfer": chamfer.item(), "floaters": floating.item()}
     if output.means.shape[1] != batch.anchors.shape[1]:
         return loss, parts
-    errors, on_layer, _ = _depth_errors(output, batch)
-    depth = (errors.abs() * on_layer).mean()
-    return loss + weights.anchors * depth, parts | {"anchors": depth.item()}
-
-
-def unevenness(output: AggOutput, batch: Batch) -> Tensor:
-    """How much Gaussians of a layer and their neighbours in the picture disagree on how far that layer is off.
-
-    A layer that lies smoothly beside the true one is even; one of scales, each at a depth of its own, is not, though
-    it may lie nearer and look as right from everywhere. Distances in half pictures.
-    """
-    errors, on_layer, places = _depth_errors(output, batch)
-    chosen = torch.randperm(errors.shape[1], device=errors.device)[:CENTRES]
-    with torch.no_grad():
-        near = torch.cdist(places[:, chosen], places).topk(NEIGHBOURS, largest=False).indices  # [B, C, K]
-    around = errors[..., 0].gather(1, near.flatten(1)).view(near.shape)
-    steps = (errors[:, chosen] - around).abs().clamp(max=STEEP)
-    return (steps * on_layer[:, chosen]).sum() / (NEIGHBOURS * on_layer[:, chosen].sum()).clamp(min=1)
-
-
-def _depth_errors(output: AggOutput, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """How far Gaussians lie before the true layer they stand for [B, N, 1], whether they stand for one [B, N, 1], and
-    where they are in the picture, layers far apart [B, N, 3]."""
-    fraction = batch.anchors[..., 2:].repeat_interleave(output.means.shape[1] // batch.anchors.shape[1], 1)
+    z = output.means[..., 2:]
     uv = project(output.means.detach(), output.look.tan_half_fov.detach())
     front, back, _ = sample_layers(batch.layers, batch.mask[:, None].float(), uv)
-    errors = output.means[..., 2:] - torch.where(fraction == 1, front, back)
-    return errors, (fraction == 1) | (fraction == 0), torch.cat([uv, 10 * fraction], -1)
+    fraction = batch.anchors[..., 2:]
+    errors = torch.where(fraction == 1, (z - front).abs(), (z - back).abs()) * ((fraction == 1) | (fraction == 0))
+    depth = errors.mean()
+    return loss + weights.anchors * depth, parts | {"anchors": depth.item()}
 
 
 def rendering_loss(
@@ -168,18 +143,8 @@ def rendering_loss(
     unsure = (output.opacities * (1 - output.opacities)).mean()
     loss = weights.color * color + weights.dssim * dssim + weights.alpha * alpha
     loss = loss + weights.depth * depth + weights.opacity * unsure
-    uneven = torch.zeros(())
-    if config.start == "layers":  # learned queries stand for no layer
-        uneven = unevenness(output, batch)
-        loss = loss + weights.uneven * uneven
     error = F.mse_loss(colors.detach(), truth).clamp(min=1e-8)
-    parts = {
-        "color": color.item(),
-        "alpha": alpha.item(),
-        "depth": depth.item(),
-        "unsure": unsure.item(),
-        "uneven": uneven.item(),
-    }
+    parts = {"color": color.item(), "alpha": alpha.item(), "depth": depth.item(), "unsure": unsure.item()}
     return loss, parts | {"psnr": -10 * error.log10().item()}, colors.detach()
 
 
