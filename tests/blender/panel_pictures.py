@@ -44,7 +44,8 @@ class Run:
 
 
 RUNS = (
-    Run({"panel-states.png": (*SIDEBARS, "history", "no-engine"), "preferences.png": ("preferences",)}, "_0 _10"),
+    Run({"panel-states.png": (*SIDEBARS, "history", "no-engine")}, "_0"),
+    Run({"preferences.png": ("preferences",)}, "01 10", size="1280x960"),
     Run({"panel-states-2x.png": ("running", "done", "history")}, "01 02 03 08", scale=2, size="1600x1500"),
     Run({"panel-japanese.png": ("running", "memory", "crash", "object")}, "01 02 03 05 07", language="ja_JP"),
     Run({"panel-advanced.png": ("advanced", "advanced-all")}, "01 11", size="1280x1480"),
