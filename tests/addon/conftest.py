@@ -18,9 +18,10 @@ def fake_command() -> list[str]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie. POSIX with /proc."""
+    """Whether a process exists and is no zombie, all its threads counted: they hold its pipes. POSIX with /proc."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return any(state not in "ZX" for state in states)
     except OSError:
         return False
 
