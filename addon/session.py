@@ -181,9 +181,12 @@ def _show_tabs() -> None:
 
 
 def wake() -> None:
-    """Makes sure that the timer runs. Without a window there is none."""
-    if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
-        bpy.app.timers.register(_tick, first_interval=0.01, persistent=True)
+    """Has the timer called at once, however long it rests just now. Without a window there is none."""
+    if bpy.app.background:
+        return
+    if bpy.app.timers.is_registered(_tick):
+        bpy.app.timers.unregister(_tick)
+    bpy.app.timers.register(_tick, first_interval=0.01, persistent=True)
 
 
 def _tick() -> float | None:

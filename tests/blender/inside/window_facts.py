@@ -79,6 +79,19 @@ def fact_a_click_makes_an_object_at_the_cursor_while_the_window_stays_alive():
     screenshot("panel-done")
 
 
+def fact_a_click_is_heard_at_once_while_the_engine_idles():
+    session = part("session")
+    usual, session.IDLE_INTERVAL = session.IDLE_INTERVAL, 3600.0
+    try:
+        yield usual + 1  # from now on the timer rests for an hour
+        job = generate("cat")
+        yield ended(job)
+        assert state(job) == "DONE"
+    finally:
+        session.IDLE_INTERVAL = usual
+        session.wake()
+
+
 def fact_the_import_is_exactly_one_undo_step():
     before = objects()
     selected = {ob.name for ob in window().view_layer.objects.selected}
