@@ -57,6 +57,7 @@ class _JobOperator:
             return {"CANCELLED"}
         self.act(job, context)
         session.wake()
+        session.redraw()
         return {"FINISHED"}
 
     act: Callable[[Job, bpy.types.Context], Any]
@@ -86,6 +87,7 @@ class GAUSSMITH_OT_cancel_all(bpy.types.Operator):
     def execute(self, _context: bpy.types.Context) -> set[str]:
         session.jobs().cancel_all()
         session.wake()
+        session.redraw()
         return {"FINISHED"}
 
 
