@@ -93,7 +93,7 @@ class GAUSSMITH_MT_more(bpy.types.Menu):
         layout.operator("gaussmith.import_splats", text="Splats as Mesh", icon=SPLATS_ICON)
         layout.separator()
         layout.operator("gaussmith.open_log", icon="TEXT")
-        layout.operator("preferences.addon_show", text="Preferences", icon="PREFERENCES").module = __package__ or ""
+        layout.operator("preferences.addon_show", text="Preferences", icon="PREFERENCES").module = engine_life.PACKAGE
 
 
 def _generate_text() -> str:

@@ -32,7 +32,7 @@ def _limit_changed(_preferences: "GaussmithPreferences", _context: bpy.types.Con
 
 
 class GaussmithPreferences(bpy.types.AddonPreferences):
-    bl_idname = __package__ or ""
+    bl_idname = engine_life.PACKAGE
 
     engine_python: StringProperty(
         name="Engine's Python",
